@@ -1,0 +1,1 @@
+//! The sample file and the reference, rendered from the table of options.

@@ -1,0 +1,321 @@
+//! The checked configuration, as the parts get it. Every field is explained by its row in
+//! [`crate::options`].
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use relay_policy::{Schedule, TlsRequirement};
+use relay_smtp::{Domain, NextHop};
+
+/// Everything, with defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub hostname: String,
+    pub state: StateSettings,
+    pub listeners: Vec<Listener>,
+    pub submission: Submission,
+    /// Certificate and key of the listeners.
+    pub tls: Option<TlsFiles>,
+    pub users: Vec<User>,
+    pub dns: Dns,
+    pub delivery: Delivery,
+    pub routes: Vec<Route>,
+    pub limits: Vec<Limit>,
+    /// By name; `default` is always there.
+    pub retry: BTreeMap<String, Schedule>,
+    pub policy: PolicyFiles,
+    pub dkim: Vec<DkimKey>,
+    pub dsn: Dsn,
+    pub admin: Admin,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug)]
+pub struct StateSettings {
+    pub dir: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub address: ListenAddress,
+    pub tls: ListenerTls,
+    pub auth: AuthDemand,
+    pub trusted: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerTls {
+    None,
+    Starttls,
+    Implicit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthDemand {
+    None,
+    Optional,
+    Required,
+}
+
+/// `[submission]`: limits of what is accepted.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Bytes; announced by SIZE. Default 50 MiB.
+    pub message_bytes_max: u64,
+    /// RCPTs in one transaction. Default 1000.
+    pub recipients_max: u32,
+    /// Sessions at once, all listeners together. Default 1000.
+    pub sessions_max: u32,
+    /// Sessions at once from one address. Default 200; loopback is not counted.
+    pub sessions_per_address_max: u32,
+    /// Silence before 421. Default 5 min (RFC 5321 section 4.5.3.2.7).
+    pub idle_timeout: Duration,
+    /// More replies 5xx than this in one session end it. Default 20.
+    pub errors_max: u32,
+    pub bare_line_ends: BareLineEnds,
+    /// AUTH without TLS beyond loopback. Default: refused.
+    pub auth_in_clear: AuthInClear,
+    /// More Received headers than this: 554 5.4.6. Default 50.
+    pub received_headers_max: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BareLineEnds {
+    Reject,
+    Normalize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthInClear {
+    LoopbackOnly,
+    Anywhere,
+}
+
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub struct User {
+    pub name: String,
+    /// A PHC string: `$argon2id$...`.
+    pub password_hash: String,
+    /// `*@domain` or whole addresses; empty: anything.
+    pub senders: Vec<String>,
+    pub rate: Option<Rate>,
+}
+
+/// So many in so much time: `100/min`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    pub count: u32,
+    pub per: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Dns {
+    /// Empty: the system's resolv.conf.
+    pub servers: Vec<SocketAddr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The port of MX hosts. Default 25.
+    pub port: u16,
+    /// Empty: the kernel chooses.
+    pub source_addresses: Vec<IpAddr>,
+    pub address_family: AddressFamily,
+    /// Whether MX hosts may have private or loopback addresses. Default: no.
+    pub private_addresses: PrivateAddresses,
+    /// Sessions at once, all sites together. Default 500.
+    pub sessions_max: u32,
+    /// How long a session without work is kept. Default 3 s.
+    pub idle: Duration,
+    pub timeouts: Timeouts,
+    /// `[delivery] pipelining`; default: use it where offered.
+    pub pipelining: Pipelining,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFamily {
+    Ipv4First,
+    Ipv6First,
+    Ipv4Only,
+    Ipv6Only,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrivateAddresses {
+    Refused,
+    Allowed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pipelining {
+    WhereOffered,
+    Never,
+}
+
+/// How long each phase waits (RFC 5321 section 4.5.3.2).
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub banner: Duration,
+    pub ehlo: Duration,
+    pub starttls: Duration,
+    pub auth: Duration,
+    pub mail: Duration,
+    pub rcpt: Duration,
+    pub data: Duration,
+    /// For each chunk of the body.
+    pub body: Duration,
+    pub final_dot: Duration,
+    pub rset: Duration,
+    pub quit: Duration,
+}
+
+/// `[[route]]`
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub to: Vec<DomainPattern>,
+    /// Its name as a next hop: `via` joined by commas.
+    pub name: Arc<str>,
+    /// Tried in this order.
+    pub via: Vec<Relay>,
+    pub tls: TlsRequirement,
+    pub login: Option<Login>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Relay {
+    /// A host name or an address.
+    pub host: String,
+    pub port: u16,
+}
+
+#[derive(Clone)]
+pub struct Login {
+    pub username: String,
+    /// Read from `password_file`.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `example.com`, `*.example.com` (subdomains only), `*` (all).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DomainPattern {
+    All,
+    Exactly(String),
+    Below(String),
+}
+
+/// `[[limit]]`; unset fields come from the next wider one.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    pub to: Vec<DomainPattern>,
+    pub provider: Vec<String>,
+    pub mx: Vec<DomainPattern>,
+    pub rate: Option<Rate>,
+    pub connections: Option<u32>,
+    pub messages_per_connection: Option<u32>,
+    pub recipients_per_transaction: Option<u32>,
+    pub tls: Option<TlsRequirement>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PolicyFiles {
+    /// Patterns such as /etc/relayd/policy.d/*.toml.
+    pub files: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct DkimKey {
+    pub domain: Domain,
+    pub selector: String,
+    pub key: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub struct Dsn {
+    /// From of a DSN; default `postmaster@HOSTNAME`.
+    pub from: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub socket: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A tracing filter directive. Default `info`.
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Auto,
+    Text,
+    Json,
+}
+
+/// What holds for one site and host once the narrowest `[[limit]]`s have been laid over each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EffectiveLimits {
+    pub rate: Option<Rate>,
+    pub connections: u32,
+    pub messages_per_connection: u32,
+    pub recipients_per_transaction: u32,
+    pub tls: TlsRequirement,
+}
+
+impl Config {
+    /// Where mail for a domain goes: the first `[[route]]` whose most specific pattern fits, else
+    /// the domain's own MX. An exact name is narrower than `*.x`, that than `*`.
+    pub fn next_hop(&self, host: &relay_smtp::Host) -> NextHop {
+        let _ = host;
+        todo!()
+    }
+
+    /// The route behind `NextHop::Relay`.
+    pub fn route(&self, name: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| &*route.name == name)
+    }
+
+    /// The limits for a domain, its provider and MX host names; narrowest wins, field by field.
+    pub fn limits_for(
+        &self,
+        domain: Option<&str>,
+        provider: Option<&str>,
+        mx: &[&str],
+    ) -> EffectiveLimits {
+        let _ = (domain, provider, mx);
+        todo!()
+    }
+
+    /// The named schedule, or `default` where the name is unknown (checked at load).
+    pub fn schedule(&self, name: Option<&str>) -> &Schedule {
+        let _ = name;
+        todo!()
+    }
+}

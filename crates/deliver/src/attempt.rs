@@ -1,0 +1,1 @@
+//! One session: dial, TLS, EHLO, AUTH, then dispatch after dispatch.

@@ -1,0 +1,16 @@
+//! Carries out dispatches: route, dial, TLS, drive `smtp::client`, ask `policy`, settle.
+//!
+//! It does not say when (that is `schedule`) nor what a reply means (that is `policy`), and it
+//! keeps nothing (that is `queue`).
+
+pub mod attempt;
+pub mod dial;
+pub mod link;
+pub mod run;
+pub mod settle;
+pub mod sign;
+pub mod tls;
+pub mod world;
+
+pub use run::{Delivery, SiteView};
+pub use world::World;

@@ -1,0 +1,1 @@
+//! From outcomes to settlements: ask the policy, compose DSNs, write once.

@@ -1,0 +1,3 @@
+//! DKIM signing off the async threads.
+
+pub struct Signers {}

@@ -1,0 +1,3 @@
+//! TLS towards next hops.
+
+pub struct TlsClient {}

@@ -1,0 +1,33 @@
+//! What every session needs: the seams to the outside, and the settings of the moment.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use relay_config::Config;
+use relay_observe::{Clock, Events};
+use relay_policy::Table;
+use relay_queue::Store;
+use relay_route::Router;
+
+use crate::dial::Dialer;
+use crate::sign::Signers;
+use crate::tls::TlsClient;
+
+/// Made once by `relayd`; shared by all sessions.
+pub struct World {
+    pub clock: Clock,
+    pub events: Events,
+    pub store: Arc<dyn Store>,
+    pub router: Router,
+    pub dialer: Arc<dyn Dialer>,
+    pub tls: TlsClient,
+    /// Exchanged as a whole by a reload; a dispatch works with what it found when it began.
+    pub settings: ArcSwap<Settings>,
+}
+
+/// What a reload exchanges.
+pub struct Settings {
+    pub config: Arc<Config>,
+    pub table: Arc<Table>,
+    pub signers: Arc<Signers>,
+}

@@ -1,0 +1,10 @@
+//! One enum of events an operator can ask about; each has one log line and its metrics.
+//! It decides nothing and stores nothing but counters.
+
+pub mod clock;
+pub mod event;
+pub mod log;
+pub mod metric;
+
+pub use clock::Clock;
+pub use event::{Event, Events};

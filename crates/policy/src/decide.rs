@@ -1,0 +1,164 @@
+//! The decision: exactly one place says what a reply or a failure leads to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay_smtp::{EnhancedStatus, Failure, Phase, Reply};
+
+use crate::category::Category;
+use crate::table::Table;
+
+/// What came in.
+#[derive(Clone, Copy, Debug)]
+pub enum Stimulus<'a> {
+    Reply(&'a Reply),
+    Failure(Failure),
+}
+
+/// Where it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    pub phase: Phase,
+    /// The provider by name, where the caller knows it (`policy test --provider`); else it is found
+    /// from `mx` and `domain`.
+    pub provider: Option<&'a str>,
+    /// The name of the host we speak with.
+    pub mx: Option<&'a str>,
+    /// The recipient's domain, in A-labels.
+    pub domain: Option<&'a str>,
+    /// How many RCPTs of this transaction were accepted before this reply: 552 counts as 452 only
+    /// after an accepted one (RFC 5321 section 4.5.3.1.10).
+    pub accepted_before: u32,
+    /// Whether the session is encrypted at this point.
+    pub tls: TlsInUse,
+}
+
+impl<'a> Context<'a> {
+    /// A context that knows the phase only.
+    pub fn of(phase: Phase) -> Context<'a> {
+        Context {
+            phase,
+            provider: None,
+            mx: None,
+            domain: None,
+            accepted_before: 0,
+            tls: TlsInUse::No,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsInUse {
+    Yes,
+    No,
+}
+
+/// What to do, in one word; what it means for the recipient, the attempt and the flow stands in
+/// docs/policy.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    Ok,
+    Defer,
+    WaitHint,
+    NextMx,
+    NewTransaction,
+    RetryTls,
+    RetryPlain,
+    Slow,
+    SuspendSource,
+    SuspendDestination,
+    Bounce,
+    BounceSuppress,
+    Alert,
+    Hold,
+}
+
+impl Action {
+    pub const ALL: [Action; 14] = [
+        Action::Ok,
+        Action::Defer,
+        Action::WaitHint,
+        Action::NextMx,
+        Action::NewTransaction,
+        Action::RetryTls,
+        Action::RetryPlain,
+        Action::Slow,
+        Action::SuspendSource,
+        Action::SuspendDestination,
+        Action::Bounce,
+        Action::BounceSuppress,
+        Action::Alert,
+        Action::Hold,
+    ];
+
+    /// The word in rules, logs and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Action::Ok => "ok",
+            Action::Defer => "defer",
+            Action::WaitHint => "wait_hint",
+            Action::NextMx => "next_mx",
+            Action::NewTransaction => "new_transaction",
+            Action::RetryTls => "retry_tls",
+            Action::RetryPlain => "retry_plain",
+            Action::Slow => "slow",
+            Action::SuspendSource => "suspend_source",
+            Action::SuspendDestination => "suspend_destination",
+            Action::Bounce => "bounce",
+            Action::BounceSuppress => "bounce_suppress",
+            Action::Alert => "alert",
+            Action::Hold => "hold",
+        }
+    }
+}
+
+/// What stands behind a decision: the rule, as the operator knows it. Shared by all decisions it makes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub name: String,
+    /// `etc/policy.toml:123`, for people.
+    pub place: String,
+    pub explain: Option<String>,
+    pub fix: Option<String>,
+    /// The named retry schedule; None: `default`.
+    pub retry: Option<String>,
+    /// A recipient that is still deferred by this rule this long after arrival is bounced.
+    pub give_up_after: Option<Duration>,
+}
+
+/// The answer of the table. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub action: Action,
+    pub category: Category,
+    pub rule: Arc<Rule>,
+    /// `wait_hint`: the clamped time found in the text, None where there was none (then the
+    /// schedule's). `slow`, `suspend_*`: the rule's `for`.
+    pub wait: Option<Duration>,
+    /// What a DSN says in Status: the reply's enhanced code with the class that fits the decision,
+    /// or the one that fits the failure or category (RFC 3463).
+    pub status: EnhancedStatus,
+    /// The provider the table found, if any.
+    pub provider: Option<Arc<str>>,
+    /// Whether `alert` bounces (5xx) or defers (4xx): see [`Decision::recipient_fate`].
+    pub fate: Fate,
+}
+
+/// What a decision means for the recipient: the first of its three levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Delivered,
+    /// Due again later: at `wait` if the action is `wait_hint` with a hint, `slow` or `suspend_*`;
+    /// else by the schedule.
+    Deferred,
+    /// Due again at once, in a new transaction or on the next host.
+    AgainNow,
+    Bounced,
+    Held,
+}
+
+/// Decides. Total: every stimulus in every context has an answer.
+pub fn decide(table: &Table, stimulus: Stimulus<'_>, context: &Context<'_>) -> Decision {
+    let _ = (table, stimulus, context);
+    todo!()
+}

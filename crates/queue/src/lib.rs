@@ -1,0 +1,15 @@
+//! The durable truth: every message and its recipients' states. The journal is the truth, sled is
+//! its index; this is the only crate that names sled.
+//!
+//! It never decides when or whether something is tried, and never speaks to a peer.
+
+pub mod memory;
+pub mod message;
+pub mod select;
+pub mod store;
+
+pub use message::{
+    Arrival, Attempt, Message, NewMessage, RecipientChange, RecipientState, Settlement, State,
+};
+pub use select::Select;
+pub use store::{Page, Stats, Store, StoreError};

@@ -1,0 +1,100 @@
+//! The seam: what the rest of relayd may ask of the queue. Two implementations: [`crate::disk`] and
+//! [`crate::memory`] (simulation). A shared store for several nodes comes behind this trait later.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use relay_smtp::QueueId;
+
+use crate::message::{Message, NewMessage, Settlement};
+use crate::select::Select;
+
+/// Boxed, so that the store can stand behind `Arc<dyn Store>`; the cost is nothing beside a sync.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The durable truth. Every method that changes something resolves only once the change is on disk.
+pub trait Store: Send + Sync + 'static {
+    /// Takes a message over. `Ok` means: survives a power cut.
+    fn accept(&self, message: NewMessage) -> Later<'_, Result<Arc<Message>, StoreError>>;
+
+    /// Changes recipients' states; a message whose recipients are all final leaves the queue.
+    /// Returns the message as it now is, and the accepted DSNs. Unknown ids: `StoreError::Unknown`.
+    fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>>;
+
+    /// One message, also a finished one while it is remembered ([`Store::recent`]).
+    fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>>;
+
+    /// Its body. None: not in the queue (any more).
+    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Bytes>, StoreError>>;
+
+    /// Unfinished messages in id order after `after`, at most `limit` that match; for lists and for loading
+    /// the scheduler at start.
+    fn list(
+        &self,
+        select: Select,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Later<'_, Result<Page, StoreError>>;
+
+    /// The latest finished messages, newest first. In memory only: for people who look just after.
+    fn recent(&self, limit: usize) -> Vec<Arc<Message>>;
+
+    /// Counts kept up to date; cheap.
+    fn stats(&self) -> Stats;
+
+    /// Everything accepted so far is on disk and the files are closed when this resolves.
+    fn close(&self) -> Later<'_, ()>;
+}
+
+/// What a settlement led to.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    pub message: Arc<Message>,
+    pub dsns: Vec<Arc<Message>>,
+}
+
+/// Part of a list.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    pub messages: Vec<Arc<Message>>,
+    /// Where to go on; None: that was all.
+    pub next: Option<QueueId>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub messages: u64,
+    /// Recipients by state; `queued`: not tried yet.
+    pub queued: u64,
+    pub deferred: u64,
+    pub held: u64,
+    /// Bytes of bodies.
+    pub bytes: u64,
+    /// When the oldest message arrived.
+    pub oldest: Option<Timestamp>,
+    /// Since start.
+    pub commits: u64,
+    pub records: u64,
+}
+
+/// Who is at fault stands in the variant.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk did not take it. Answer 451 4.3.0; the message is not ours.
+    #[error("the queue could not write: {0}")]
+    Disk(String),
+    /// The disk or the queue's limit is full. Answer 452 4.3.1.
+    #[error("the queue is full: {0}")]
+    Full(String),
+    /// Too many wait for the disk. Answer 451 4.3.2.
+    #[error("the queue is busy")]
+    Busy,
+    /// A write failed earlier: nothing is accepted until relayd has been restarted and has recovered.
+    #[error("the queue has stopped: {0}")]
+    Stopped(String),
+    #[error("no message {0} in the queue")]
+    Unknown(QueueId),
+}

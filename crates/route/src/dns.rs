@@ -1,0 +1,1 @@
+//! DNS by hickory-resolver.

@@ -1,0 +1,1 @@
+//! The concurrency window of a site: 1/N feedback.

@@ -1,0 +1,1 @@
+//! The sending half of the dialogue as a state machine without IO: replies in, commands out.

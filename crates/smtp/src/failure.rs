@@ -1,0 +1,103 @@
+//! A failure that never became a reply: refused connections, time-outs, DNS, TLS, our own limits.
+//! It goes through the same policy table as replies do, under these names.
+
+use std::fmt;
+
+/// What went wrong, without the phase (which stands beside it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failure {
+    /// The domain does not exist (NXDOMAIN).
+    NoSuchDomain,
+    /// The domain publishes a null MX (RFC 7505).
+    NullMx,
+    /// The domain exists but has neither MX nor address.
+    NoAddress,
+    /// DNS gave no usable answer: SERVFAIL, time-out.
+    DnsTrouble,
+    /// We are the best MX ourselves (RFC 5321 section 5.1): delivering would loop.
+    MxLoop,
+    /// Connection refused.
+    Refused,
+    /// Network or host unreachable, or no local address to connect from.
+    Unreachable,
+    /// No answer within the phase's time-out.
+    TimedOut,
+    /// The connection ended before the reply.
+    Lost,
+    /// The connection ended after the final dot and before its reply: the peer may have the message.
+    LostAfterBody,
+    /// The peer's words are not SMTP: junk, endless lines, a reply of the wrong kind.
+    Garbage,
+    /// TLS is required here and the host does not offer STARTTLS.
+    TlsNotOffered,
+    /// The handshake failed.
+    TlsHandshake,
+    /// The certificate does not do for the required name.
+    TlsCertificate,
+    /// AUTH is configured for the route and the host offers none, or no mechanism that we may use.
+    AuthNotOffered,
+    /// The message needs SMTPUTF8 (RFC 6531) and the host does not offer it.
+    Utf8NotOffered,
+    /// The message is larger than the SIZE the host announced (RFC 1870).
+    TooBigForHost,
+    /// Our own limit: more Received headers than allowed.
+    TooManyHops,
+    /// The message is older than its schedule's maximum age.
+    Expired,
+}
+
+impl Failure {
+    pub const ALL: [Failure; 19] = [
+        Failure::NoSuchDomain,
+        Failure::NullMx,
+        Failure::NoAddress,
+        Failure::DnsTrouble,
+        Failure::MxLoop,
+        Failure::Refused,
+        Failure::Unreachable,
+        Failure::TimedOut,
+        Failure::Lost,
+        Failure::LostAfterBody,
+        Failure::Garbage,
+        Failure::TlsNotOffered,
+        Failure::TlsHandshake,
+        Failure::TlsCertificate,
+        Failure::AuthNotOffered,
+        Failure::Utf8NotOffered,
+        Failure::TooBigForHost,
+        Failure::TooManyHops,
+        Failure::Expired,
+    ];
+
+    /// The word used in rules (`failure = ["refused"]`), logs and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Failure::NoSuchDomain => "no-such-domain",
+            Failure::NullMx => "null-mx",
+            Failure::NoAddress => "no-address",
+            Failure::DnsTrouble => "dns-trouble",
+            Failure::MxLoop => "mx-loop",
+            Failure::Refused => "refused",
+            Failure::Unreachable => "unreachable",
+            Failure::TimedOut => "timed-out",
+            Failure::Lost => "lost",
+            Failure::LostAfterBody => "lost-after-body",
+            Failure::Garbage => "garbage",
+            Failure::TlsNotOffered => "tls-not-offered",
+            Failure::TlsHandshake => "tls-handshake",
+            Failure::TlsCertificate => "tls-certificate",
+            Failure::AuthNotOffered => "auth-not-offered",
+            Failure::Utf8NotOffered => "utf8-not-offered",
+            Failure::TooBigForHost => "too-big-for-host",
+            Failure::TooManyHops => "too-many-hops",
+            Failure::Expired => "expired",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}

@@ -1,0 +1,1 @@
+//! Cutting bytes into lines: CRLF only, bounded, in any chunks.
