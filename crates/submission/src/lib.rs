@@ -1,1 +1,15 @@
+//! Accepts mail: listens, drives the server session, checks logins and limits, and says 250 only
+//! after the queue's commit has returned.
+//!
+//! It never delivers, never decides about a retry and reads no file: what is accepted is handed to
+//! [`Accepted`], certificates and users come in through [`World`].
 
+pub mod auth;
+pub mod limits;
+pub mod listener;
+pub mod session;
+pub mod tls;
+pub mod world;
+
+pub use listener::{Bound, Socket, serve};
+pub use world::{Accepted, Settings, World};

@@ -1,0 +1,99 @@
+//! What every session shares: clock, events, store, the settings of the moment, and where accepted
+//! messages go.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use relay_config::{Config, ListenAddress, Listener, Submission};
+use relay_observe::{Clock, Events};
+use relay_queue::{Message, Store};
+
+use crate::auth::{Logins, Users};
+use crate::limits::{Counts, UserRates};
+
+/// Takes over a message that the queue has made durable and the client has been told of.
+///
+/// The session waits for it before it reads the next command, so a receiver that is behind slows
+/// its clients down. It is called once for each message; a message whose call is cut off by a
+/// crash is found again in the queue at the next start.
+pub trait Accepted: Send + Sync + 'static {
+    /// Hands the message over.
+    fn accepted(&self, message: Arc<Message>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// Shared by all listeners and sessions; made once by relayd.
+pub struct World {
+    pub clock: Clock,
+    pub events: Events,
+    pub store: Arc<dyn Store>,
+    /// A session takes them when it begins and keeps them to its end.
+    pub settings: ArcSwap<Settings>,
+    /// None: no certificate, so STARTTLS is not offered and implicit TLS is refused.
+    pub tls: ArcSwap<Option<Arc<rustls::ServerConfig>>>,
+    pub accepted: Arc<dyn Accepted>,
+    pub(crate) logins: Logins,
+    pub(crate) counts: Arc<Counts>,
+}
+
+impl World {
+    /// `tls` as made by [`crate::tls::server_config`].
+    pub fn new(
+        clock: Clock,
+        events: Events,
+        store: Arc<dyn Store>,
+        config: &Config,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        accepted: Arc<dyn Accepted>,
+    ) -> World {
+        World {
+            clock,
+            events,
+            store,
+            settings: ArcSwap::from_pointee(Settings::new(config)),
+            tls: ArcSwap::from_pointee(tls),
+            accepted,
+            logins: Logins::new(),
+            counts: Arc::new(Counts::default()),
+        }
+    }
+
+    /// New settings for the sessions that begin from now on. Sockets stay as they are bound: a
+    /// listener that was added or removed needs a restart.
+    pub fn reload(&self, config: &Config, tls: Option<Arc<rustls::ServerConfig>>) {
+        self.settings.store(Arc::new(Settings::new(config)));
+        self.tls.store(Arc::new(tls));
+        // A password that was changed or a user who was removed must not live on in the cache.
+        self.logins.forget();
+    }
+}
+
+/// The part of the configuration that accepting needs.
+pub struct Settings {
+    /// In the banner, in Received, and the domain of a bare `postmaster`.
+    pub hostname: String,
+    pub submission: Submission,
+    pub listeners: Vec<Listener>,
+    pub users: Users,
+    pub(crate) rates: UserRates,
+}
+
+impl Settings {
+    pub fn new(config: &Config) -> Settings {
+        Settings {
+            hostname: config.hostname.clone(),
+            submission: config.submission.clone(),
+            listeners: config.listeners.clone(),
+            users: Users::new(&config.users),
+            rates: UserRates::new(&config.users),
+        }
+    }
+
+    /// The listener's settings as they are now; None where the address is no longer configured.
+    pub(crate) fn listener(&self, address: &ListenAddress) -> Option<&Listener> {
+        self.listeners
+            .iter()
+            .find(|listener| listener.address == *address)
+    }
+}
