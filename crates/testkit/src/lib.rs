@@ -1,1 +1,19 @@
+//! Servers and programs that a test starts on loopback: a scripted MX, a fake DNS, a temporary
+//! relay, a plain SMTP client. A dev-dependency only.
+//!
+//! Everything here blocks and uses threads: a test of the real binaries has no runtime of its own
+//! and no virtual time. What is started is stopped when its value is dropped.
 
+pub mod client;
+pub mod dns;
+pub mod mx;
+pub mod network;
+pub mod relay;
+pub mod wait;
+
+pub use client::Client;
+pub use dns::Dns;
+pub use mx::{Mail, Mx};
+pub use network::Network;
+pub use relay::Relay;
+pub use wait::until;
