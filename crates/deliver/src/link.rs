@@ -1,5 +1,8 @@
 //! The two ends between the dispatcher (`run`, which owns the scheduler) and a session (`attempt`).
 
+use std::sync::Arc;
+
+use relay_queue::Message;
 use relay_schedule::{Dispatch, Report, SessionId, SiteId};
 use relay_smtp::NextHop;
 use std::time::Duration;
@@ -12,6 +15,8 @@ pub enum FromSession {
     Ready(SessionId),
     /// The dispatch has been carried out and settled.
     Done { session: SessionId, report: Report },
+    /// A message that the settlement made (a DSN): it wants its jobs.
+    Accepted(Arc<Message>),
     /// What the policy said about the flow.
     Flow { site: SiteId, flow: Flow },
     /// The session has ended. Always the last word, also after a panic of the task.

@@ -1,3 +1,284 @@
-//! TLS towards next hops.
+//! TLS towards next hops: the handshake, without and with a check of the certificate, and the
+//! memory of hosts whose TLS does not work.
 
-pub struct TlsClient {}
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use relay_smtp::Failure;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::TlsConnector;
+
+use crate::dial::Stream;
+
+/// Made once; holds the configurations and what was learned about hosts.
+pub struct TlsClient {
+    unchecked: TlsConnector,
+    checked: TlsConnector,
+    plain: Mutex<PlainHosts>,
+}
+
+/// What the certificate has to prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Encryption only: opportunistic and required TLS deliver to self-signed hosts, too.
+    Nothing,
+    /// A chain to a trusted root, for this host's name.
+    Name,
+}
+
+/// A failed handshake, with words for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsError {
+    pub failure: Failure,
+    pub words: String,
+}
+
+impl TlsClient {
+    /// With the system's trusted roots, and `extra` ones. Without any root `Check::Name` always
+    /// fails; the other way needs none.
+    pub fn new(extra: Vec<CertificateDer<'static>>) -> Result<TlsClient, String> {
+        let mut roots = RootCertStore::empty();
+        // Roots that cannot be read are left out: a broken file among a hundred is the system's matter.
+        let native = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(native.certs);
+        roots.add_parsable_certificates(extra);
+        TlsClient::with_roots(roots)
+    }
+
+    /// With exactly these roots.
+    pub fn with_roots(roots: RootCertStore) -> Result<TlsClient, String> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let unchecked: Arc<dyn ServerCertVerifier> = Arc::new(AnyCertificate(provider.clone()));
+        let checked: Arc<dyn ServerCertVerifier> = if roots.is_empty() {
+            Arc::new(NoCertificate(provider.clone()))
+        } else {
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .build()
+                .map_err(|error| error.to_string())?
+        };
+        Ok(TlsClient {
+            unchecked: connector(&provider, unchecked)?,
+            checked: connector(&provider, checked)?,
+            plain: Mutex::new(PlainHosts::default()),
+        })
+    }
+
+    /// The handshake. Returns the encrypted stream and what was agreed, for people:
+    /// `TLSv1.3 TLS13_AES_256_GCM_SHA384`. The time-out is the caller's.
+    pub async fn handshake(
+        &self,
+        stream: Box<dyn Stream>,
+        name: ServerName<'static>,
+        check: Check,
+    ) -> Result<(Box<dyn Stream>, String), TlsError> {
+        let connector = match check {
+            Check::Nothing => &self.unchecked,
+            Check::Name => &self.checked,
+        };
+        let encrypted = connector
+            .connect(name, stream)
+            .await
+            .map_err(|error| in_words(&error))?;
+        let agreed = describe(encrypted.get_ref().1);
+        Ok((Box::new(encrypted), agreed))
+    }
+
+    /// Whether the host's TLS failed within the last hour: then opportunistic sessions do without.
+    pub fn is_plain(&self, host: &str, now: Timestamp) -> bool {
+        let plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
+        plain.until.get(host).is_some_and(|until| now < *until)
+    }
+
+    /// Remembers that the host's TLS does not work.
+    pub fn remember_plain(&self, host: &str, now: Timestamp) {
+        let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
+        plain.remember(host, now);
+    }
+
+    /// Forgets it: the policy asks for another try with TLS.
+    pub fn forget_plain(&self, host: &str) {
+        let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
+        plain.until.remove(host);
+    }
+}
+
+/// Hosts whose TLS failed, each with the time at which it gets another chance.
+#[derive(Default)]
+struct PlainHosts {
+    until: HashMap<String, Timestamp>,
+}
+
+impl PlainHosts {
+    /// Bounds the memory: peers choose the names.
+    const HOSTS_MAX: usize = 10_000;
+    const KEPT: SignedDuration = SignedDuration::from_hours(1);
+
+    fn remember(&mut self, host: &str, now: Timestamp) {
+        if self.until.len() >= PlainHosts::HOSTS_MAX {
+            self.until.retain(|_, until| now < *until);
+        }
+        // Still full of fresh ones: a further host costs one more failed handshake a session, no mail.
+        if self.until.len() < PlainHosts::HOSTS_MAX {
+            let until = now.saturating_add(PlainHosts::KEPT).unwrap_or(now);
+            self.until.insert(host.to_owned(), until);
+        }
+    }
+}
+
+fn connector(
+    provider: &Arc<CryptoProvider>,
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Result<TlsConnector, String> {
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn describe(connection: &rustls::ClientConnection) -> String {
+    let version = match connection.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3".to_owned(),
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2".to_owned(),
+        Some(other) => format!("{other:?}"),
+        None => "TLS".to_owned(),
+    };
+    match connection.negotiated_cipher_suite() {
+        Some(suite) => format!("{version} {:?}", suite.suite()),
+        None => version,
+    }
+}
+
+fn in_words(error: &std::io::Error) -> TlsError {
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let failure = match tls {
+        Some(rustls::Error::InvalidCertificate(_)) => Failure::TlsCertificate,
+        Some(_) | None => Failure::TlsHandshake,
+    };
+    TlsError {
+        failure,
+        words: format!("TLS handshake: {error}"),
+    }
+}
+
+/// Takes every certificate, and every signature with it: what is not checked proves nothing anyway.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        // webpki reads no X.509 v1 certificates and mail servers have them: with nothing to be
+        // proved, a certificate that it cannot read must not end the handshake.
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Takes no certificate: this system trusts no root.
+#[derive(Debug)]
+struct NoCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for NoCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Err(rustls::Error::InvalidCertificate(
+            rustls::CertificateError::UnknownIssuer,
+        ))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_whose_tls_failed_gets_another_chance_after_an_hour() {
+        let tls = TlsClient::with_roots(RootCertStore::empty()).unwrap();
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        assert!(!tls.is_plain("mx.example", now));
+        tls.remember_plain("mx.example", now);
+        assert!(tls.is_plain("mx.example", now + SignedDuration::from_mins(59)));
+        assert!(!tls.is_plain("mx.example", now + SignedDuration::from_mins(60)));
+        tls.forget_plain("mx.example");
+        assert!(!tls.is_plain("mx.example", now));
+    }
+
+    #[test]
+    fn the_memory_of_hosts_is_bounded() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let mut plain = PlainHosts::default();
+        for host in 0..PlainHosts::HOSTS_MAX + 10 {
+            plain.remember(&format!("mx{host}.example"), now);
+        }
+        assert_eq!(plain.until.len(), PlainHosts::HOSTS_MAX);
+        plain.remember("late.example", now + SignedDuration::from_hours(2));
+        assert_eq!(plain.until.len(), 1);
+    }
+}
