@@ -5,6 +5,7 @@
 //! must be known about files that keys point at.
 
 pub mod check;
+pub mod lookup;
 pub mod options;
 pub mod parse;
 pub mod render;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use relay_policy::{Schedule, TlsRequirement};
-use relay_smtp::{Domain, NextHop};
+use relay_smtp::Domain;
 
 /// Everything, with defaults filled in.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Config {
     pub dsn: Dsn,
     pub admin: Admin,
     pub log: Log,
+    /// What is allowed but probably not meant, as text for people.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -192,7 +194,7 @@ pub struct Route {
     pub to: Vec<DomainPattern>,
     /// Its name as a next hop: `via` joined by commas.
     pub name: Arc<str>,
-    /// Tried in this order.
+    /// Tried in this order. Empty: the domain's own MX, an exception from a wider route.
     pub via: Vec<Relay>,
     pub tls: TlsRequirement,
     pub login: Option<Login>,
@@ -290,32 +292,9 @@ pub struct EffectiveLimits {
 }
 
 impl Config {
-    /// Where mail for a domain goes: the first `[[route]]` whose most specific pattern fits, else
-    /// the domain's own MX. An exact name is narrower than `*.x`, that than `*`.
-    pub fn next_hop(&self, host: &relay_smtp::Host) -> NextHop {
-        let _ = host;
-        todo!()
-    }
-
-    /// The route behind `NextHop::Relay`.
-    pub fn route(&self, name: &str) -> Option<&Route> {
-        self.routes.iter().find(|route| &*route.name == name)
-    }
-
-    /// The limits for a domain, its provider and MX host names; narrowest wins, field by field.
-    pub fn limits_for(
-        &self,
-        domain: Option<&str>,
-        provider: Option<&str>,
-        mx: &[&str],
-    ) -> EffectiveLimits {
-        let _ = (domain, provider, mx);
-        todo!()
-    }
-
-    /// The named schedule, or `default` where the name is unknown (checked at load).
-    pub fn schedule(&self, name: Option<&str>) -> &Schedule {
-        let _ = name;
-        todo!()
+    /// All defaults, as with an empty file; no file is looked at.
+    pub fn default_for(hostname: &str) -> Config {
+        crate::parse::load(&[], &[], &[], hostname, &crate::check::NoFiles)
+            .expect("the defaults hold, and a test says so")
     }
 }

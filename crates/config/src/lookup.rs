@@ -1,0 +1,163 @@
+//! What the configuration says for one domain: its next hop, its limits, its retry schedule.
+//! The narrowest entry wins; of entries that are equally narrow, the first in the file.
+
+use relay_policy::{Schedule, TlsRequirement};
+use relay_smtp::{Domain, Host, NextHop};
+
+use crate::settings::{Config, DomainPattern, EffectiveLimits, Limit, Route};
+
+/// Sessions at once with one site where no `[[limit]]` says otherwise.
+pub const CONNECTIONS_DEFAULT: u32 = 10;
+/// Messages in one session where no `[[limit]]` says otherwise.
+pub const MESSAGES_PER_CONNECTION_DEFAULT: u32 = 100;
+/// Recipients in one transaction where no `[[limit]]` says otherwise: the least that every server
+/// must take (RFC 5321 section 4.5.3.1.8).
+pub const RECIPIENTS_PER_TRANSACTION_DEFAULT: u32 = 100;
+
+impl Config {
+    /// Where mail for a domain goes: the `[[route]]` whose pattern fits most narrowly, else the
+    /// domain's own MX. An exact name is narrower than `*.x`, that than `*`. Address literals are
+    /// taken by `*` only.
+    pub fn next_hop(&self, host: &Host) -> NextHop {
+        let name = match host {
+            Host::Domain(domain) => Some(domain.to_ascii()),
+            Host::Address(_) => None,
+        };
+        let best = narrowest(&self.routes, |route: &Route| {
+            width_of(&route.to, name.as_deref())
+        });
+        match (best, host) {
+            // A route without relays takes its domains out of a wider route.
+            (Some(route), _) if !route.via.is_empty() => NextHop::Relay(route.name.clone()),
+            (_, Host::Domain(domain)) => NextHop::Domain(domain.clone()),
+            (_, Host::Address(address)) => NextHop::Address(*address),
+        }
+    }
+
+    /// The route behind `NextHop::Relay`.
+    pub fn route(&self, name: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| &*route.name == name)
+    }
+
+    /// The limits for a domain, its provider and MX host names; the narrowest wins, field by field.
+    /// A `[[limit]]` that names several of them holds where any of them fits.
+    pub fn limits_for(
+        &self,
+        domain: Option<&str>,
+        provider: Option<&str>,
+        mx: &[&str],
+    ) -> EffectiveLimits {
+        let domain = domain.map(comparable);
+        let mx: Vec<String> = mx.iter().copied().map(comparable).collect();
+        let width = |limit: &Limit| limit_width(limit, domain.as_deref(), provider, &mx);
+
+        let mut fitting: Vec<(Width, &Limit)> = self
+            .limits
+            .iter()
+            .filter_map(|limit| Some((width(limit)?, limit)))
+            .collect();
+        // Stable, so that the first in the file wins among equals.
+        fitting.sort_by_key(|(width, _)| *width);
+        let first = |field: fn(&Limit) -> Option<u32>| fitting.iter().find_map(|(_, l)| field(l));
+
+        EffectiveLimits {
+            rate: fitting.iter().find_map(|(_, limit)| limit.rate),
+            connections: first(|limit| limit.connections).unwrap_or(CONNECTIONS_DEFAULT),
+            messages_per_connection: first(|limit| limit.messages_per_connection)
+                .unwrap_or(MESSAGES_PER_CONNECTION_DEFAULT),
+            recipients_per_transaction: first(|limit| limit.recipients_per_transaction)
+                .unwrap_or(RECIPIENTS_PER_TRANSACTION_DEFAULT),
+            tls: fitting
+                .iter()
+                .find_map(|(_, limit)| limit.tls)
+                .unwrap_or(TlsRequirement::Opportunistic),
+        }
+    }
+
+    /// The named schedule, or `default` where the name is unknown.
+    pub fn schedule(&self, name: Option<&str>) -> &Schedule {
+        name.and_then(|name| self.retry.get(name))
+            .or_else(|| self.retry.get("default"))
+            .expect(
+                "a schedule named default is always read, from the table of options at the least",
+            )
+    }
+}
+
+impl DomainPattern {
+    /// Whether a domain in A-labels and lower case fits. None is an address literal.
+    pub fn fits(&self, name: Option<&str>) -> bool {
+        width(self, name).is_some()
+    }
+}
+
+/// How narrow a fit is; smaller is narrower. Among `*.x` the longer suffix is the narrower one, so
+/// it carries how much of the name is left open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Width {
+    Domain,
+    BelowDomain(usize),
+    Mx,
+    BelowMx(usize),
+    Provider,
+    All,
+}
+
+fn width(pattern: &DomainPattern, name: Option<&str>) -> Option<Width> {
+    match (pattern, name) {
+        (DomainPattern::All, _) => Some(Width::All),
+        (DomainPattern::Exactly(wanted), Some(name)) => (wanted == name).then_some(Width::Domain),
+        (DomainPattern::Below(parent), Some(name)) => {
+            let open = name.strip_suffix(parent.as_str())?.strip_suffix('.')?;
+            (!open.is_empty()).then_some(Width::BelowDomain(open.len()))
+        }
+        (DomainPattern::Exactly(_) | DomainPattern::Below(_), None) => None,
+    }
+}
+
+fn width_of(patterns: &[DomainPattern], name: Option<&str>) -> Option<Width> {
+    patterns.iter().filter_map(|p| width(p, name)).min()
+}
+
+fn limit_width(
+    limit: &Limit,
+    domain: Option<&str>,
+    provider: Option<&str>,
+    mx: &[String],
+) -> Option<Width> {
+    let by_domain = width_of(&limit.to, domain);
+    let by_mx = mx
+        .iter()
+        .filter_map(|host| width_of(&limit.mx, Some(host)))
+        .map(|width| match width {
+            Width::Domain => Width::Mx,
+            Width::BelowDomain(open) => Width::BelowMx(open),
+            Width::Mx | Width::BelowMx(_) | Width::Provider | Width::All => width,
+        })
+        .min();
+    let by_provider = provider
+        .filter(|name| limit.provider.iter().any(|wanted| wanted == name))
+        .map(|_| Width::Provider);
+    [by_domain, by_mx, by_provider].into_iter().flatten().min()
+}
+
+/// The entry with the smallest width; the first of equals.
+fn narrowest<T>(entries: &[T], width: impl Fn(&T) -> Option<Width>) -> Option<&T> {
+    entries
+        .iter()
+        .filter_map(|entry| Some((width(entry)?, entry)))
+        .min_by_key(|(width, _)| *width)
+        .map(|(_, entry)| entry)
+}
+
+/// A name as patterns are kept: lower case, A-labels, no trailing dot.
+fn comparable(name: &str) -> String {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    match Domain::parse(name) {
+        Ok(domain) => domain.to_ascii(),
+        Err(_) => name.to_lowercase(),
+    }
+}
