@@ -2,9 +2,13 @@
 //!
 //! It opens no SMTP connection and decides nothing about messages.
 
+mod cache;
 pub mod dns;
 pub mod next_hop;
 pub mod resolver;
+pub mod settings;
 
-pub use next_hop::{Candidate, Plan, Router};
+pub use dns::HickoryResolver;
+pub use next_hop::{Candidate, NoPlan, Plan, Router, TlsStart};
 pub use resolver::{Lookup, MxRecord, Resolver};
+pub use settings::{AddressFamily, RouteSettings};
