@@ -248,10 +248,13 @@ impl Session<'_> {
                 self.answer(wire, line, "221 2.0.0 bye");
                 Flow::Over
             }
-            _ => {
-                self.note("!", &format!("unexpected command: {line}"));
-                self.answer(wire, line, "502 5.5.1 not in this script")
-            }
+            _ => match self.then(line) {
+                Some(then) => self.act(wire, then),
+                None => {
+                    self.note("!", &format!("unexpected command: {line}"));
+                    self.act(wire, Then::Say("502 5.5.1 not in this script".to_owned()))
+                }
+            },
         }
     }
 

@@ -1,0 +1,57 @@
+//! Scenarios: the real relayd and relayctl against scripted servers and a fake DNS on loopback.
+//! One file a scenario, named as what happens in it.
+
+mod accepts_only_from_those_it_trusts;
+mod bounces_one_of_three;
+mod body_lost_halfway;
+mod busy_421_in_mid_session;
+mod config_refused;
+mod delivers;
+mod dkim_verifies_elsewhere;
+mod first_mx_refuses_connection;
+mod flush_forces_sending;
+mod greylisted_with_hint;
+mod killed_after_250;
+mod no_mail_accepted_there;
+mod policy_explains_offline;
+mod reload_keeps_the_old_on_error;
+mod retries_on_schedule;
+mod route_with_login;
+mod stops_in_order;
+mod submission_by_python;
+mod thousands_by_smtp_source;
+mod tls_to_next_hop;
+
+use relay_testkit::{Client, Network, Relay};
+
+/// A message as an application writes it.
+const MESSAGE: &str = "From: App <app@sender.example>\nTo: you@rcpt.example\nSubject: hello\n\nFirst line.\n..two dots\nLast line.";
+
+/// The domain of the recipients at 127.0.0.2, that of the sender at 127.0.0.3.
+const ZONE: &str = "
+    rcpt.example        MX 10 mx.rcpt.example
+    mx.rcpt.example     A 127.0.0.2
+    sender.example      MX 10 mx.sender.example
+    mx.sender.example   A 127.0.0.3
+";
+
+fn network() -> Network {
+    Network::with_zone(ZONE)
+}
+
+/// The real relayd in front of this network, with `more` in its configuration.
+fn relay(network: &Network, more: &str) -> Relay {
+    Relay::start(env!("CARGO_BIN_EXE_relayd"), network, more)
+}
+
+fn submit(relay: &Relay, from: &str, to: &[&str]) -> String {
+    Client::connect(relay.submission).submit(from, to, MESSAGE)
+}
+
+/// The text of a program's answer, for assertions.
+fn text(output: &std::process::Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A retry schedule for tests that wait for a second try.
+const QUICK_RETRY: &str = "[retry.default]\nsteps = [\"1s\"]\n";
