@@ -3,13 +3,16 @@
 //!
 //! It never decides when or whether something is tried, and never speaks to a peer.
 
+mod ids;
 pub mod memory;
 pub mod message;
 pub mod select;
+mod settle;
 pub mod store;
 
+pub use memory::MemoryStore;
 pub use message::{
     Arrival, Attempt, Message, NewMessage, RecipientChange, RecipientState, Settlement, State,
 };
 pub use select::Select;
-pub use store::{Page, Stats, Store, StoreError};
+pub use store::{Later, Page, Settled, Stats, Store, StoreError};

@@ -1,1 +1,206 @@
 //! The in-memory twin of the disk store, for simulation and tests: same answers, no disk.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use relay_observe::Clock;
+use relay_smtp::QueueId;
+
+use crate::ids::Ids;
+use crate::message::{Message, NewMessage, Settlement};
+use crate::select::Select;
+use crate::settle::{Counts, Recent, accepted, changed};
+use crate::store::{Later, Page, Settled, Stats, Store, StoreError};
+
+/// How many finished messages are remembered.
+const REMEMBERED: usize = 1000;
+
+/// A queue that is gone when it is dropped.
+#[derive(Debug)]
+pub struct MemoryStore {
+    clock: Clock,
+    ids: Ids,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    live: BTreeMap<QueueId, (Arc<Message>, Bytes)>,
+    recent: Recent,
+    counts: Counts,
+    commits: u64,
+    open: Open,
+}
+
+#[derive(Debug)]
+enum Open {
+    Yes,
+    Closed,
+}
+
+impl MemoryStore {
+    pub fn new(clock: Clock) -> MemoryStore {
+        MemoryStore {
+            clock,
+            ids: Ids::after(None, 0),
+            inner: Mutex::new(Inner {
+                live: BTreeMap::new(),
+                recent: Recent::new(REMEMBERED),
+                counts: Counts::default(),
+                commits: 0,
+                open: Open::Yes,
+            }),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn accept_now(&self, new: NewMessage) -> Result<Arc<Message>, StoreError> {
+        self.ids.saw(new.id);
+        let mut inner = self.inner();
+        inner.is_open()?;
+        inner.is_free(new.id)?;
+        inner.commits += 1;
+        Ok(inner.insert(&new))
+    }
+
+    fn settle_now(&self, settlement: Settlement) -> Result<Settled, StoreError> {
+        let mut inner = self.inner();
+        inner.is_open()?;
+        let (before, body) = inner
+            .live
+            .get(&settlement.id)
+            .cloned()
+            .ok_or(StoreError::Unknown(settlement.id))?;
+        let Some(after) = changed(&before, &settlement.changes)? else {
+            return Ok(Settled {
+                message: before,
+                dsns: Vec::new(),
+            });
+        };
+        let mut seen = HashSet::new();
+        for dsn in &settlement.dsns {
+            inner.is_free(dsn.id)?;
+            if !seen.insert(dsn.id) {
+                return Err(StoreError::Taken(dsn.id));
+            }
+            self.ids.saw(dsn.id);
+        }
+        inner.commits += 1;
+        inner.counts.remove(&before);
+        let message = Arc::new(after);
+        if message.finished() {
+            inner.live.remove(&message.id);
+            inner.recent.push(message.clone());
+        } else {
+            inner.counts.add(&message);
+            inner.live.insert(message.id, (message.clone(), body));
+        }
+        let dsns = settlement.dsns.iter().map(|d| inner.insert(d)).collect();
+        Ok(Settled { message, dsns })
+    }
+
+    fn list_now(
+        &self,
+        select: &Select,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let inner = self.inner();
+        inner.is_open()?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut matching = inner
+            .live
+            .range((from, Bound::Unbounded))
+            .map(|(_, (message, _))| message)
+            .filter(|message| select.matches(message));
+        let messages: Vec<_> = matching.by_ref().take(limit).cloned().collect();
+        let next = match matching.next() {
+            Some(_) => messages.last().map(|m| m.id).or(after),
+            None => None,
+        };
+        Ok(Page { messages, next })
+    }
+}
+
+impl Inner {
+    fn is_open(&self) -> Result<(), StoreError> {
+        match self.open {
+            Open::Yes => Ok(()),
+            Open::Closed => Err(StoreError::Stopped("it was closed".to_owned())),
+        }
+    }
+
+    fn is_free(&self, id: QueueId) -> Result<(), StoreError> {
+        match self.live.contains_key(&id) {
+            true => Err(StoreError::Taken(id)),
+            false => Ok(()),
+        }
+    }
+
+    fn insert(&mut self, new: &NewMessage) -> Arc<Message> {
+        let message = Arc::new(accepted(new));
+        self.counts.add(&message);
+        self.live
+            .insert(new.id, (message.clone(), new.body.clone()));
+        message
+    }
+}
+
+impl Store for MemoryStore {
+    fn next_id(&self) -> QueueId {
+        self.ids.next(self.clock.now())
+    }
+
+    fn accept(&self, message: NewMessage) -> Later<'_, Result<Arc<Message>, StoreError>> {
+        Box::pin(async move { self.accept_now(message) })
+    }
+
+    fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>> {
+        Box::pin(async move { self.settle_now(settlement) })
+    }
+
+    fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>> {
+        Box::pin(async move {
+            let inner = self.inner();
+            inner.is_open()?;
+            let live = inner.live.get(&id).map(|(message, _)| message.clone());
+            Ok(live.or_else(|| inner.recent.find(id)))
+        })
+    }
+
+    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Bytes>, StoreError>> {
+        Box::pin(async move {
+            let inner = self.inner();
+            inner.is_open()?;
+            Ok(inner.live.get(&id).map(|(_, body)| body.clone()))
+        })
+    }
+
+    fn list(
+        &self,
+        select: Select,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Later<'_, Result<Page, StoreError>> {
+        Box::pin(async move { self.list_now(&select, after, limit) })
+    }
+
+    fn recent(&self, limit: usize) -> Vec<Arc<Message>> {
+        self.inner().recent.latest(limit)
+    }
+
+    fn stats(&self) -> Stats {
+        let inner = self.inner();
+        let oldest = inner.live.values().next().map(|(m, _)| m.arrival.at);
+        inner.counts.stats(oldest, inner.commits, inner.commits)
+    }
+
+    fn close(&self) -> Later<'_, ()> {
+        Box::pin(async move { self.inner().open = Open::Closed })
+    }
+}

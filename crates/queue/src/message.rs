@@ -9,6 +9,8 @@ use relay_smtp::{Envelope, Phase, QueueId, Recipient};
 /// A message on its way into the queue.
 #[derive(Clone, Debug)]
 pub struct NewMessage {
+    /// From [`crate::Store::next_id`]: known before the body is whole, so that Received can name it.
+    pub id: QueueId,
     pub envelope: Envelope,
     pub arrival: Arrival,
     /// The message with our Received header, CRLF line ends, no dots stuffed.
@@ -152,6 +154,9 @@ pub struct Attempt {
 }
 
 /// What an attempt, or an operator, does to recipients: one durable write, all or nothing.
+///
+/// A recipient whose state is final keeps it: changes to it are left out. If none is left, nothing is
+/// written, DSNs neither.
 #[derive(Clone, Debug)]
 pub struct Settlement {
     pub id: QueueId,

@@ -17,7 +17,10 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The durable truth. Every method that changes something resolves only once the change is on disk.
 pub trait Store: Send + Sync + 'static {
-    /// Takes a message over. `Ok` means: survives a power cut.
+    /// An id for the next message: sorts by time, is never given twice, over restarts too.
+    fn next_id(&self) -> QueueId;
+
+    /// Takes a message over. `Ok` means: survives a power cut. Times are kept to the millisecond.
     fn accept(&self, message: NewMessage) -> Later<'_, Result<Arc<Message>, StoreError>>;
 
     /// Changes recipients' states; a message whose recipients are all final leaves the queue.
@@ -73,7 +76,7 @@ pub struct Stats {
     pub held: u64,
     /// Bytes of bodies.
     pub bytes: u64,
-    /// When the oldest message arrived.
+    /// When the message with the lowest id arrived.
     pub oldest: Option<Timestamp>,
     /// Since start.
     pub commits: u64,
@@ -97,4 +100,7 @@ pub enum StoreError {
     Stopped(String),
     #[error("no message {0} in the queue")]
     Unknown(QueueId),
+    /// Our own fault: an id was used twice.
+    #[error("the queue has a message {0} already; ids come from next_id")]
+    Taken(QueueId),
 }
