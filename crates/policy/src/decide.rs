@@ -1,12 +1,16 @@
 //! The decision: exactly one place says what a reply or a failure leads to.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use relay_smtp::{EnhancedStatus, Failure, Phase, Reply};
 
 use crate::category::Category;
-use crate::table::Table;
+use crate::hint::hint;
+use crate::input::Input;
+use crate::status::status;
+use crate::table::{CompiledRule, Table};
 
 /// What came in.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +55,16 @@ impl<'a> Context<'a> {
 pub enum TlsInUse {
     Yes,
     No,
+}
+
+impl TlsInUse {
+    /// The word in rules.
+    pub fn word(self) -> &'static str {
+        match self {
+            TlsInUse::Yes => "yes",
+            TlsInUse::No => "no",
+        }
+    }
 }
 
 /// What to do, in one word; what it means for the recipient, the attempt and the flow stands in
@@ -112,6 +126,32 @@ impl Action {
     }
 }
 
+impl Action {
+    /// Whether a rule with this action must say for how long.
+    pub(crate) fn needs_time(self) -> bool {
+        match self {
+            Action::Slow | Action::SuspendSource | Action::SuspendDestination => true,
+            Action::Ok
+            | Action::Defer
+            | Action::WaitHint
+            | Action::NextMx
+            | Action::NewTransaction
+            | Action::RetryTls
+            | Action::RetryPlain
+            | Action::Bounce
+            | Action::BounceSuppress
+            | Action::Alert
+            | Action::Hold => false,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
 /// What stands behind a decision: the rule, as the operator knows it. Shared by all decisions it makes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -140,7 +180,7 @@ pub struct Decision {
     pub status: EnhancedStatus,
     /// The provider the table found, if any.
     pub provider: Option<Arc<str>>,
-    /// Whether `alert` bounces (5xx) or defers (4xx): see [`Decision::recipient_fate`].
+    /// What this means for the recipient; `alert` bounces after 5xx and defers after 4xx and failures.
     pub fate: Fate,
 }
 
@@ -159,6 +199,104 @@ pub enum Fate {
 
 /// Decides. Total: every stimulus in every context has an answer.
 pub fn decide(table: &Table, stimulus: Stimulus<'_>, context: &Context<'_>) -> Decision {
-    let _ = (table, stimulus, context);
-    todo!()
+    let provider = table.provider_in(context);
+    match stimulus {
+        Stimulus::Reply(reply) => {
+            let input = Input::of(reply);
+            let taken = table.match_reply(&input, context, provider);
+            let digit = input.digit();
+            let action = taken.actions.of_digit(digit);
+            Answer {
+                table,
+                taken,
+                provider,
+                // A rule is only taken for the classes it has an action for.
+                action: action.unwrap_or(Action::Defer),
+                said: if digit == 5 { Said::Permanent } else { Said::Transient },
+                text: &input.text,
+                enhanced: input.enhanced,
+            }
+            .decision()
+        }
+        Stimulus::Failure(failure) => {
+            let taken = table.match_failure(failure, context, provider);
+            Answer {
+                table,
+                taken,
+                provider,
+                action: taken.actions.of_failure().unwrap_or(Action::Defer),
+                said: Said::Transient,
+                text: "",
+                enhanced: None,
+            }
+            .decision()
+        }
+    }
+}
+
+/// Whether the other side said 5yz.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Permanent,
+    Transient,
+}
+
+struct Answer<'a> {
+    table: &'a Table,
+    taken: &'a CompiledRule,
+    provider: Option<usize>,
+    action: Action,
+    said: Said,
+    text: &'a str,
+    enhanced: Option<EnhancedStatus>,
+}
+
+impl Answer<'_> {
+    fn decision(self) -> Decision {
+        let fate = fate(self.action, self.said);
+        let wait = match self.action {
+            Action::WaitHint => hint(self.text),
+            Action::Slow | Action::SuspendSource | Action::SuspendDestination => self.taken.wait,
+            Action::Ok
+            | Action::Defer
+            | Action::NextMx
+            | Action::NewTransaction
+            | Action::RetryTls
+            | Action::RetryPlain
+            | Action::Bounce
+            | Action::BounceSuppress
+            | Action::Alert
+            | Action::Hold => None,
+        };
+        Decision {
+            action: self.action,
+            category: self.taken.category,
+            rule: self.taken.rule.clone(),
+            wait,
+            status: status(self.taken.category, fate, self.enhanced),
+            provider: self.provider.and_then(|at| self.table.provider_name(at)),
+            fate,
+        }
+    }
+}
+
+/// The first level of an action. Only `alert` looks at the class: 5yz bounces, 4yz defers.
+fn fate(action: Action, said: Said) -> Fate {
+    match action {
+        Action::Ok => Fate::Delivered,
+        Action::Defer
+        | Action::WaitHint
+        | Action::Slow
+        | Action::SuspendSource
+        | Action::SuspendDestination => Fate::Deferred,
+        Action::NextMx | Action::NewTransaction | Action::RetryTls | Action::RetryPlain => {
+            Fate::AgainNow
+        }
+        Action::Bounce | Action::BounceSuppress => Fate::Bounced,
+        Action::Alert => match said {
+            Said::Permanent => Fate::Bounced,
+            Said::Transient => Fate::Deferred,
+        },
+        Action::Hold => Fate::Held,
+    }
 }

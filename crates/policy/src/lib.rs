@@ -6,12 +6,19 @@
 
 pub mod category;
 pub mod decide;
+pub mod hint;
+mod input;
+mod load;
+mod pattern;
+mod provider;
 pub mod retry;
+mod status;
 pub mod table;
 pub mod tls;
 
 pub use category::Category;
-pub use decide::{Action, Context, Decision, Rule, Stimulus};
+pub use decide::{Action, Context, Decision, Fate, Rule, Stimulus, TlsInUse, decide};
+pub use input::parse_pasted;
 pub use retry::{Next, Schedule};
-pub use table::{Table, TableError};
+pub use table::{RuleRow, Table, TableError};
 pub use tls::TlsRequirement;

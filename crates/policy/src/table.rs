@@ -1,26 +1,67 @@
 //! The policy table: rules and providers read from TOML, checked, compiled once.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use regex::bytes::{RegexSet, RegexSetBuilder};
+use relay_smtp::{EnhancedStatus, Failure, Phase};
+
+use crate::category::Category;
+use crate::decide::{Action, Context, Rule, TlsInUse};
+use crate::input::{Input, parse_pasted};
+use crate::load::{Actions, Example, Loaded, LoadedRule, load};
+use crate::pattern::{Codes, EnhancedPattern};
+use crate::provider::{Provider, host_name};
+
+/// What messages call the default table: its place in the source tree and the package.
+const DEFAULT_FILE: &str = "etc/policy.toml";
+const DEFAULT_TEXT: &str = include_str!("../../../etc/policy.toml");
+
 /// A checked, compiled table: the operator's files first, then the default table. Immutable;
 /// a reload makes a new one. Cheap to share (`Arc<Table>`).
 #[derive(Debug)]
-pub struct Table {}
+pub struct Table {
+    rules: Vec<CompiledRule>,
+    providers: Vec<Provider>,
+    texts: RegexSet,
+    /// By first digit, 1 to 5: the rule that takes every reply of the class.
+    reply_fallback: [usize; 5],
+    /// In the order of `Failure::ALL`.
+    failure_fallback: Vec<usize>,
+}
 
-impl Table {
-    /// The default table that is compiled in (`etc/policy.toml`).
-    pub fn default_table() -> Table {
-        todo!()
-    }
-    /// Operator files in the order in which they are tried, each as (path for messages, text),
-    /// followed by the default table. Refused as a whole if one rule is wrong.
-    pub fn with_files(files: &[(String, String)]) -> Result<Table, Vec<TableError>> {
-        let _ = files;
-        todo!()
-    }
-    /// The name of the provider that a host or domain belongs to.
-    pub fn provider_of(&self, mx: Option<&str>, domain: Option<&str>) -> Option<&str> {
-        let _ = (mx, domain);
-        todo!()
-    }
+/// One rule, ready to match.
+#[derive(Debug)]
+pub(crate) struct CompiledRule {
+    pub rule: Arc<Rule>,
+    pub category: Category,
+    pub actions: Actions,
+    pub wait: Option<Duration>,
+    /// Indexes into the table's providers; empty: any.
+    providers: Vec<usize>,
+    /// Bits in the order of `Phase::ALL`.
+    phases: u16,
+    /// Empty: the rule speaks of failures.
+    codes: Codes,
+    enhanced: Vec<EnhancedPattern>,
+    /// Bits in the order of `Failure::ALL`.
+    failures: u32,
+    /// Index into the table's regex set.
+    text: Option<usize>,
+    accepted_before: u32,
+    tls: Option<TlsInUse>,
+    examples: Vec<Example>,
+    file: String,
+}
+
+/// One row of `policy list`.
+#[derive(Clone, Debug)]
+pub struct RuleRow<'t> {
+    pub rule: &'t Rule,
+    pub category: Category,
+    /// The action after a 4yz reply or a failure, and after a 5yz reply; None: not matched.
+    pub actions: [Option<Action>; 2],
 }
 
 /// One mistake in a table file. Display: `file:line: key = found: what is wrong; the fix`.
@@ -30,4 +71,389 @@ pub struct TableError {
     pub file: String,
     pub line: usize,
     pub message: String,
+}
+
+impl Table {
+    /// The default table that is compiled in (`etc/policy.toml`).
+    pub fn default_table() -> Table {
+        match Table::with_files(&[]) {
+            Ok(table) => table,
+            // The tests of this crate load the same text, so a program with a wrong one is never built.
+            Err(errors) => unreachable!("the default table is wrong: {}", errors[0]),
+        }
+    }
+
+    /// Operator files in the order in which they are tried, each as (path for messages, text),
+    /// followed by the default table. Refused as a whole if one rule is wrong.
+    pub fn with_files(files: &[(String, String)]) -> Result<Table, Vec<TableError>> {
+        let mut errors = Vec::new();
+        let mut all = Loaded::default();
+        let default = (DEFAULT_FILE.to_owned(), DEFAULT_TEXT.to_owned());
+        for (file, text) in files.iter().chain([&default]) {
+            let loaded = load(file, text, &mut errors);
+            all.providers.extend(loaded.providers);
+            all.rules.extend(loaded.rules);
+        }
+        let table = compile(all, &mut errors);
+        match table {
+            Some(table) if errors.is_empty() => {
+                // An operator's rule may well take a default rule's examples over; that is its purpose.
+                let wrong = table.failed_examples(|rule| rule.file != DEFAULT_FILE);
+                if wrong.is_empty() { Ok(table) } else { Err(wrong) }
+            }
+            Some(_) | None => Err(errors),
+        }
+    }
+
+    /// The name of the provider that a host or domain belongs to. The host decides where it is
+    /// known, since it is the host whose words are read.
+    pub fn provider_of(&self, mx: Option<&str>, domain: Option<&str>) -> Option<&str> {
+        self.find_provider(mx, domain)
+            .map(|at| self.providers[at].name.as_ref())
+    }
+
+    /// Whether the table has a provider of this name.
+    pub fn knows_provider(&self, name: &str) -> bool {
+        self.providers.iter().any(|provider| provider.name.as_ref() == name)
+    }
+
+    /// Every rule, in the order in which they are tried.
+    pub fn rules(&self) -> impl Iterator<Item = RuleRow<'_>> {
+        self.rules.iter().map(|compiled| RuleRow {
+            rule: &compiled.rule,
+            category: compiled.category,
+            actions: [
+                compiled.actions.of_failure(),
+                compiled.actions.of_digit(5),
+            ],
+        })
+    }
+
+    /// Examples of the default table that another rule takes: empty, or the table is wrong.
+    pub fn check_default_examples(&self) -> Vec<TableError> {
+        self.failed_examples(|rule| rule.file == DEFAULT_FILE)
+    }
+
+    pub(crate) fn provider_in(&self, context: &Context<'_>) -> Option<usize> {
+        if let Some(name) = context.provider {
+            return self.providers.iter().position(|provider| provider.name.as_ref() == name);
+        }
+        self.find_provider(context.mx, context.domain)
+    }
+
+    pub(crate) fn provider_name(&self, at: usize) -> Option<Arc<str>> {
+        self.providers.get(at).map(|provider| provider.name.clone())
+    }
+
+    /// The first rule that matches a reply.
+    pub(crate) fn match_reply(
+        &self,
+        input: &Input,
+        context: &Context<'_>,
+        provider: Option<usize>,
+    ) -> &CompiledRule {
+        let texts = self.texts.matches(input.text.as_bytes());
+        let phase = phase_bit(context.phase);
+        self.rules
+            .iter()
+            .find(|rule| {
+                rule.codes.contains(input.code)
+                    && rule.text.is_none_or(|at| texts.matched(at))
+                    && rule.phases & phase != 0
+                    && rule.allows_enhanced(input.enhanced)
+                    && rule.allows_provider(provider)
+                    && rule.allows_session(context)
+            })
+            .unwrap_or(&self.rules[self.reply_fallback[usize::from(input.digit()) - 1]])
+    }
+
+    /// The first rule that matches a failure.
+    pub(crate) fn match_failure(
+        &self,
+        failure: Failure,
+        context: &Context<'_>,
+        provider: Option<usize>,
+    ) -> &CompiledRule {
+        let (bit, phase) = (failure_bit(failure), phase_bit(context.phase));
+        self.rules
+            .iter()
+            .find(|rule| {
+                rule.failures & bit != 0
+                    && rule.phases & phase != 0
+                    && rule.allows_provider(provider)
+                    && rule.allows_session(context)
+            })
+            .unwrap_or(&self.rules[self.failure_fallback[failure_index(failure)]])
+    }
+
+    fn find_provider(&self, mx: Option<&str>, domain: Option<&str>) -> Option<usize> {
+        let by_mx = mx.map(host_name).and_then(|host| {
+            self.providers.iter().position(|provider| provider.has_mx(&host))
+        });
+        by_mx.or_else(|| {
+            let domain = host_name(domain?);
+            self.providers.iter().position(|provider| provider.has_domain(&domain))
+        })
+    }
+
+    /// Every example, decided as a reply would be: it must be taken by the rule it stands in.
+    fn failed_examples(&self, of: impl Fn(&CompiledRule) -> bool) -> Vec<TableError> {
+        let mut wrong = Vec::new();
+        for compiled in self.rules.iter().filter(|rule| of(rule)) {
+            for example in &compiled.examples {
+                if let Err(message) = self.try_example(compiled, example) {
+                    wrong.push(TableError {
+                        file: compiled.file.clone(),
+                        line: example.line,
+                        message,
+                    });
+                }
+            }
+        }
+        wrong
+    }
+
+    fn try_example(&self, compiled: &CompiledRule, example: &Example) -> Result<(), String> {
+        let reply = parse_pasted(&example.text).map_err(|reason| format!("example = {reason}"))?;
+        let phase = example.phase.unwrap_or_else(|| compiled.first_phase());
+        let context = Context {
+            mx: example.mx.as_deref(),
+            accepted_before: example.accepted_before.unwrap_or(compiled.accepted_before),
+            tls: compiled.tls.unwrap_or(TlsInUse::No),
+            ..Context::of(phase)
+        };
+        let provider = match (&example.provider, &example.mx) {
+            (Some(name), _) => self.provider_in(&Context { provider: Some(name), ..context }),
+            (None, Some(_)) => self.provider_in(&context),
+            (None, None) => compiled.providers.first().copied(),
+        };
+        let taken = self.match_reply(&Input::of(&reply), &context, provider);
+        if Arc::ptr_eq(&taken.rule, &compiled.rule) {
+            return Ok(());
+        }
+        Err(format!(
+            "example = {:?} is taken by rule {} ({}), not by {}; change the matchers or the order, or move the example",
+            example.text, taken.rule.name, taken.rule.place, compiled.rule.name
+        ))
+    }
+}
+
+impl CompiledRule {
+    fn allows_enhanced(&self, enhanced: Option<EnhancedStatus>) -> bool {
+        self.enhanced.is_empty()
+            || enhanced.is_some_and(|code| self.enhanced.iter().any(|pattern| pattern.matches(code)))
+    }
+
+    fn allows_provider(&self, provider: Option<usize>) -> bool {
+        self.providers.is_empty() || provider.is_some_and(|at| self.providers.contains(&at))
+    }
+
+    fn allows_session(&self, context: &Context<'_>) -> bool {
+        context.accepted_before >= self.accepted_before
+            && self.tls.is_none_or(|wanted| wanted == context.tls)
+    }
+
+    /// The phase an example is tried in if it names none: rcpt where the rule allows it.
+    fn first_phase(&self) -> Phase {
+        if self.phases & phase_bit(Phase::Rcpt) != 0 {
+            return Phase::Rcpt;
+        }
+        Phase::ALL
+            .into_iter()
+            .find(|phase| self.phases & phase_bit(*phase) != 0)
+            .unwrap_or(Phase::Rcpt)
+    }
+
+    /// Whether nothing but code or failure is asked for.
+    fn is_plain(&self) -> bool {
+        self.providers.is_empty()
+            && self.phases == ALL_PHASES
+            && self.enhanced.is_empty()
+            && self.text.is_none()
+            && self.accepted_before == 0
+            && self.tls.is_none()
+    }
+}
+
+const ALL_PHASES: u16 = (1 << Phase::ALL.len()) - 1;
+
+fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
+    check_names(&all, errors);
+    let index: HashMap<Arc<str>, usize> = all
+        .providers
+        .iter()
+        .enumerate()
+        .map(|(at, provider)| (provider.name.clone(), at))
+        .collect();
+    let mut patterns = Vec::new();
+    let mut rules = Vec::with_capacity(all.rules.len());
+    for loaded in all.rules {
+        let text = loaded.text.as_ref().map(|text| {
+            patterns.push(text.clone());
+            patterns.len() - 1
+        });
+        rules.push(compile_rule(loaded, text, &index, errors));
+    }
+    let texts = RegexSetBuilder::new(&patterns)
+        .case_insensitive(true)
+        .unicode(false)
+        .size_limit(64 << 20)
+        .dfa_size_limit(16 << 20)
+        .build();
+    let texts = match texts {
+        Ok(texts) => texts,
+        Err(error) => {
+            errors.push(whole(format!("the texts of all rules together are too large ({error}); shorten some, above all counted repetitions")));
+            return None;
+        }
+    };
+    let (reply_fallback, failure_fallback) = fallbacks(&rules, errors)?;
+    Some(Table {
+        rules,
+        providers: all.providers,
+        texts,
+        reply_fallback,
+        failure_fallback,
+    })
+}
+
+fn compile_rule(
+    loaded: LoadedRule,
+    text: Option<usize>,
+    index: &HashMap<Arc<str>, usize>,
+    errors: &mut Vec<TableError>,
+) -> CompiledRule {
+    let mut providers = Vec::new();
+    for (name, line) in &loaded.providers {
+        match index.get(name.as_str()) {
+            Some(at) => providers.push(*at),
+            None => errors.push(TableError {
+                file: loaded.file.clone(),
+                line: *line,
+                message: format!("provider = {name:?}: unknown provider; add a [[provider]] of this name, or correct it"),
+            }),
+        }
+    }
+    let codes = rule_codes(&loaded);
+    CompiledRule {
+        rule: Arc::new(Rule {
+            name: loaded.name,
+            place: format!("{}:{}", loaded.file, loaded.line),
+            explain: loaded.explain,
+            fix: loaded.fix,
+            retry: loaded.retry,
+            give_up_after: loaded.give_up_after,
+        }),
+        category: loaded.category,
+        actions: loaded.actions,
+        wait: loaded.wait,
+        providers,
+        phases: match loaded.phases.as_slice() {
+            [] => ALL_PHASES,
+            some => some.iter().fold(0, |bits, phase| bits | phase_bit(*phase)),
+        },
+        codes,
+        enhanced: loaded.enhanced,
+        failures: loaded.failures.iter().fold(0, |bits, failure| bits | failure_bit(*failure)),
+        text,
+        accepted_before: loaded.accepted_before,
+        tls: loaded.tls,
+        examples: loaded.examples,
+        file: loaded.file,
+    }
+}
+
+/// The codes a rule speaks of: those it names, else every refusal. A rule never takes a 2yz or 3yz
+/// reply unless it names the code: an acceptance whose text speaks of quotas is an acceptance.
+fn rule_codes(loaded: &LoadedRule) -> Codes {
+    if !loaded.failures.is_empty() {
+        return Codes::default();
+    }
+    let named = loaded
+        .codes
+        .unwrap_or_else(|| Codes::of_digit(4).or(Codes::of_digit(5)));
+    match loaded.actions {
+        Actions::Always(_) => named,
+        Actions::ByDigit { transient, permanent } => {
+            let mut spoken_of = Codes::default();
+            if transient.is_some() {
+                spoken_of = spoken_of.or(Codes::of_digit(4));
+            }
+            if permanent.is_some() {
+                spoken_of = spoken_of.or(Codes::of_digit(5));
+            }
+            named.and(spoken_of)
+        }
+    }
+}
+
+/// Two rules of one name could not be told apart in logs.
+fn check_names(all: &Loaded, errors: &mut Vec<TableError>) {
+    let mut seen: HashMap<&str, &LoadedRule> = HashMap::new();
+    for rule in &all.rules {
+        match seen.get(rule.name.as_str()) {
+            Some(first) => errors.push(TableError {
+                file: rule.file.clone(),
+                line: rule.line,
+                message: format!(
+                    "name = {:?}: {}:{} has this name already; choose another",
+                    rule.name, first.file, first.line
+                ),
+            }),
+            None => {
+                seen.insert(&rule.name, rule);
+            }
+        }
+        if rule.codes.is_some() && rule_codes(rule).is_empty() {
+            errors.push(TableError {
+                file: rule.file.clone(),
+                line: rule.line,
+                message: format!("rule {} can never match: its action names no class of its codes; correct one of them", rule.name),
+            });
+        }
+    }
+}
+
+/// For each class and each failure the rule that takes all of it: the proof that the table is total.
+fn fallbacks(
+    rules: &[CompiledRule],
+    errors: &mut Vec<TableError>,
+) -> Option<([usize; 5], Vec<usize>)> {
+    let mut replies = [0; 5];
+    for (slot, digit) in replies.iter_mut().zip(1u8..) {
+        let class = Codes::of_digit(digit);
+        match rules.iter().position(|rule| rule.is_plain() && rule.codes.and(class) == class) {
+            Some(at) => *slot = at,
+            None => errors.push(whole(format!("no rule takes every {digit}xx reply; add one with code = [\"{digit}xx\"] and no other matcher"))),
+        }
+    }
+    let mut failures = Vec::new();
+    for failure in Failure::ALL {
+        match rules.iter().position(|rule| rule.is_plain() && rule.failures & failure_bit(failure) != 0) {
+            Some(at) => failures.push(at),
+            None => errors.push(whole(format!("no rule takes every failure {failure}; add one with failure = [\"{failure}\"] and no other matcher"))),
+        }
+    }
+    errors.is_empty().then_some((replies, failures))
+}
+
+/// A mistake that belongs to no line of its own: it is the default table's.
+fn whole(message: String) -> TableError {
+    TableError {
+        file: DEFAULT_FILE.to_owned(),
+        line: 1,
+        message,
+    }
+}
+
+fn phase_bit(phase: Phase) -> u16 {
+    1 << (phase as u16)
+}
+
+fn failure_bit(failure: Failure) -> u32 {
+    1 << failure_index(failure)
+}
+
+fn failure_index(failure: Failure) -> usize {
+    failure as usize
 }

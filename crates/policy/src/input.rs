@@ -1,0 +1,218 @@
+//! A reply as the rules see it: one text, the enhanced code wherever it stands, the first digit.
+
+use relay_smtp::reply::ReplyClass;
+use relay_smtp::{EnhancedStatus, Reply};
+
+/// What the matchers of a rule are held against.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Input {
+    pub code: u16,
+    pub enhanced: Option<EnhancedStatus>,
+    /// All lines joined with a space, without repeated codes, typographic apostrophes as '.
+    pub text: String,
+}
+
+impl Input {
+    pub fn of(reply: &Reply) -> Input {
+        let mut text = String::with_capacity(256);
+        let mut enhanced = reply.enhanced;
+        for line in &reply.lines {
+            for part in line.split(" / ") {
+                let (rest, found) = strip_codes(part);
+                enhanced = enhanced.or(found);
+                if !text.is_empty() && !rest.is_empty() {
+                    text.push(' ');
+                }
+                text.push_str(rest);
+            }
+        }
+        if text.contains(['\u{2019}', '\u{2018}', '\u{00a0}']) {
+            text = text
+                .replace(['\u{2019}', '\u{2018}'], "'")
+                .replace('\u{00a0}', " ");
+        }
+        let enhanced = enhanced.or_else(|| find_enhanced(&text));
+        Input {
+            code: reply.code,
+            enhanced,
+            text,
+        }
+    }
+
+    /// The first digit, 1 to 5. 1yz never comes from a server (RFC 5321 section 4.2.1); operators
+    /// paste such codes from other programs' logs.
+    pub fn digit(&self) -> u8 {
+        first_digit(self.code)
+    }
+}
+
+/// The first digit of a basic code, 1 to 5.
+pub(crate) fn first_digit(code: u16) -> u8 {
+    if (100..=199).contains(&code) {
+        return 1;
+    }
+    match Reply::new(code, None, "").class() {
+        ReplyClass::Positive => 2,
+        ReplyClass::Intermediate => 3,
+        ReplyClass::Transient => 4,
+        ReplyClass::Permanent => 5,
+    }
+}
+
+/// A reply as somebody pasted it: `550 5.1.1 No such user`, or several lines with `550-`.
+/// The code is the last line's, as on the wire.
+pub fn parse_pasted(pasted: &str) -> Result<Reply, String> {
+    let mut code = None;
+    let mut enhanced = None;
+    let mut lines = Vec::new();
+    for line in pasted.lines().map(str::trim).filter(|l| !l.is_empty()) {
+        let rest = match leading_code(line) {
+            Some((found, rest)) => {
+                code = Some(found);
+                rest
+            }
+            None => line,
+        };
+        let (rest, found) = match leading_enhanced(rest) {
+            Some((found, rest)) => (rest, Some(found)),
+            None => (rest, None),
+        };
+        enhanced = enhanced.or(found);
+        lines.push(rest.to_owned());
+    }
+    match code {
+        Some(code) => Ok(Reply {
+            code,
+            enhanced,
+            lines,
+        }),
+        None => Err(format!(
+            "{pasted:?} does not begin with a reply code; write the reply as the server gave it, such as \"550 5.1.1 No such user\""
+        )),
+    }
+}
+
+/// Takes repeated basic and enhanced codes off the front: `550-5.7.1 550 5.7.1 text`.
+fn strip_codes(part: &str) -> (&str, Option<EnhancedStatus>) {
+    let mut rest = part.trim();
+    let mut enhanced = None;
+    loop {
+        if let Some((found, after)) = leading_enhanced(rest) {
+            enhanced = enhanced.or(Some(found));
+            rest = after;
+        } else if let Some((_, after)) = leading_code(rest) {
+            rest = after;
+        } else {
+            return (rest, enhanced);
+        }
+    }
+}
+
+/// `550 `, `550-` or a bare `550`.
+fn leading_code(text: &str) -> Option<(u16, &str)> {
+    let digits = text.get(..3)?;
+    if !digits.bytes().all(|b| b.is_ascii_digit()) || !matches!(digits.as_bytes()[0], b'1'..=b'5') {
+        return None;
+    }
+    let rest = &text[3..];
+    match rest.bytes().next() {
+        None => Some((digits.parse().ok()?, "")),
+        Some(b' ' | b'-') => Some((digits.parse().ok()?, rest[1..].trim_start())),
+        Some(_) => None,
+    }
+}
+
+fn leading_enhanced(text: &str) -> Option<(EnhancedStatus, &str)> {
+    let end = text.find([' ', '\t']).unwrap_or(text.len());
+    let found = text[..end].parse().ok()?;
+    Some((found, text[end..].trim_start()))
+}
+
+/// The first enhanced code anywhere in a text: `sorry, no mailbox here (#5.1.1)`. Only classes 4
+/// and 5 count, since a stray 2.x.y is rather a version. IP addresses (four numbers) and versions
+/// (`Exim 4.92.3`, `Postfix/2.11.0`) do not count.
+pub(crate) fn find_enhanced(text: &str) -> Option<EnhancedStatus> {
+    let bytes = text.as_bytes();
+    for (at, pair) in bytes.windows(2).enumerate() {
+        if !matches!(pair, [b'4' | b'5', b'.']) || !may_begin(text, at) {
+            continue;
+        }
+        let end = bytes[at..]
+            .iter()
+            .position(|b| !b.is_ascii_digit() && *b != b'.')
+            .map_or(bytes.len(), |length| at + length);
+        if bytes.get(end).is_some_and(|b| b.is_ascii_alphabetic()) {
+            continue;
+        }
+        // A full stop after the code ends the sentence.
+        let candidate = text[at..end].trim_end_matches('.');
+        if let Ok(found) = candidate.parse() {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// Whether a code may begin here: not inside a number, a word or a path, nor after the name of a
+/// program or the word version.
+fn may_begin(text: &str, at: usize) -> bool {
+    let before = &text[..at];
+    if let Some(last) = before.bytes().next_back() {
+        if last.is_ascii_alphanumeric() || matches!(last, b'.' | b'/' | b'_' | b'=') {
+            return false;
+        }
+    }
+    let word = before
+        .trim_end()
+        .rsplit(|c: char| !c.is_ascii_alphanumeric())
+        .next()
+        .unwrap_or("");
+    !["version", "exim", "postfix", "sendmail", "release", "qmail", "powermta"]
+        .iter()
+        .any(|name| word.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_enhanced_code_is_found_anywhere_but_not_in_addresses_or_versions() {
+        let found = |text: &str| find_enhanced(text).map(|code| code.to_string());
+        for (text, code) in [
+            ("sorry, no mailbox here by that name (#5.1.1)", Some("5.1.1")),
+            ("sorry, no mailbox here by that name (#5.1.1 - chkusr)", Some("5.1.1")),
+            ("cuda_nsu 4.7.1", Some("4.7.1")),
+            ("not allowed - 5.7.1 [BL23]", Some("5.7.1")),
+            ("The code is 5.7.606.", Some("5.7.606")),
+            ("from 5.6.7.8 port 25", None),
+            ("from [4.16.55.1]", None),
+            ("Exim 4.92.3 at your service", None),
+            ("Sendmail 8.14.7", None),
+            ("Postfix/5.1.1", None),
+            ("version 5.0.1", None),
+            ("", None),
+        ] {
+            assert_eq!(found(text).as_deref(), code, "{text}");
+        }
+    }
+
+    #[test]
+    fn repeated_codes_are_taken_off_every_line() {
+        let reply = parse_pasted("550-5.7.1 likely\n550-5.7.1 unsolicited\r\n550 5.7.1 mail’s").unwrap();
+        let input = Input::of(&reply);
+        assert_eq!(input.text, "likely unsolicited mail's");
+        assert_eq!(input.enhanced.unwrap().to_string(), "5.7.1");
+        let input = Input::of(&parse_pasted("554 554 5.7.1 Service unavailable").unwrap());
+        assert_eq!((input.code, input.text.as_str()), (554, "Service unavailable"));
+        assert_eq!(input.enhanced.unwrap().to_string(), "5.7.1");
+    }
+
+    #[test]
+    fn a_reply_may_be_its_code_alone_and_a_text_without_code_is_refused() {
+        let reply = parse_pasted("550").unwrap();
+        assert_eq!((reply.code, reply.text().as_str()), (550, ""));
+        assert!(parse_pasted("No such user").is_err());
+        assert!(parse_pasted("").is_err());
+    }
+}
