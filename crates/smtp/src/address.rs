@@ -632,7 +632,7 @@ mod tests {
         fn what_is_written_is_read_back(local_part in "\\PC{0,20}", host in "([a-z0-9]{1,5}\\.){0,2}[a-z]{2,4}|\\[192\\.0\\.2\\.[0-9]\\]|\\[IPv6:2001:db8::[1-9a-f]\\]|b\u{fc}cher\\.example") {
             let mailbox = Mailbox::new(local_part, Host::parse(&host).unwrap());
             prop_assume!(mailbox.local_part().len() <= LOCAL_PART_MAX);
-            prop_assert_eq!(Mailbox::parse(&mailbox.to_string()).as_ref(), Ok(&mailbox));
+            prop_assert_eq!(Mailbox::parse(&mailbox.to_string()), Ok(mailbox.clone()));
             let path = format!("<{mailbox}> X");
             prop_assert_eq!(take_path(&path), Ok((Path::Mailbox(mailbox), " X")));
         }
