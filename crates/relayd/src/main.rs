@@ -1,1 +1,77 @@
-fn main() {}
+//! relayd: a resilient outbound SMTP relay. Reads the configuration, wires the parts, runs until told
+//! to stop. No logic of its own.
+
+mod notify;
+mod reload;
+mod sandbox;
+mod settings;
+mod sockets;
+mod stop;
+mod wire;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The allocator: a relay lives long and allocates small; this one keeps its memory together.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// sysexits.h EX_CONFIG: the configuration is refused. systemd does not restart on it.
+const EXIT_CONFIG: u8 = 78;
+
+/// A resilient outbound SMTP relay.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// The configuration file; `conf.d/*.toml` beside it is read too [default: /etc/relayd/relayd.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration, say what is wrong, start nothing
+    #[arg(long)]
+    check_config: bool,
+    /// Try it out: no configuration, a simulator in place of the internet, everything in ./relayd-sandbox
+    #[arg(long, conflicts_with = "config")]
+    sandbox: bool,
+    /// Where the queue lives (state.dir)
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let origin = settings::Origin::of(
+        arguments.config,
+        arguments.sandbox.into(),
+        arguments.state_dir,
+    );
+    let settings = match origin.load() {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            for mistake in &mistakes {
+                eprintln!("{mistake}");
+            }
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if arguments.check_config {
+        println!("{}: ok", origin.name());
+        return ExitCode::SUCCESS;
+    }
+    relay_observe::log::init(
+        settings.config.log.format.into_observed(),
+        &settings.config.log.level,
+    );
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    match wire::run(origin, settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            eprintln!("relayd: {error}");
+            ExitCode::from(error.exit_status())
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Reload: read everything again; if all of it is right, exchange it as a whole; else keep the old.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use relay_config::Config;
+use relay_deliver::{Delivery, World};
+use relay_observe::{Event, Events};
+
+use crate::notify;
+use crate::settings::{Origin, Settings};
+
+/// Knows where the settings come from and everybody who has a copy.
+pub struct Reloader {
+    pub origin: Origin,
+    pub events: Events,
+    pub delivery: Delivery,
+    /// As the operator API shows it.
+    pub config: Arc<ArcSwap<Config>>,
+    sending: Arc<World>,
+    accepting: Arc<relay_submission::World>,
+    /// One reload at a time: two signals in a row must not mix their files.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Reloader {
+    pub fn new(
+        origin: Origin,
+        events: Events,
+        sending: Arc<World>,
+        delivery: Delivery,
+        accepting: Arc<relay_submission::World>,
+        config: Arc<Config>,
+    ) -> Reloader {
+        Reloader {
+            origin,
+            events,
+            delivery,
+            config: Arc::new(ArcSwap::new(config)),
+            sending,
+            accepting,
+            turn: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// `Ok`: warnings. `Err`: the mistakes; nothing has changed.
+    pub async fn reload(&self) -> Result<Vec<String>, Vec<String>> {
+        let _turn = self.turn.lock().await;
+        notify::reloading();
+        let origin = self.origin.clone();
+        let loaded = match tokio::task::spawn_blocking(move || origin.load()).await {
+            Ok(loaded) => loaded,
+            Err(error) => Err(vec![format!(
+                "the configuration could not be read: {error}"
+            )]),
+        };
+        let outcome = match loaded {
+            Ok(settings) => Ok(self.exchange(settings).await),
+            Err(mistakes) => {
+                self.events.emit(Event::ReloadRefused {
+                    error: mistakes.join("; "),
+                });
+                Err(mistakes)
+            }
+        };
+        notify::ready("relaying");
+        outcome
+    }
+
+    async fn exchange(&self, settings: Settings) -> Vec<String> {
+        let Settings {
+            config,
+            table,
+            signers,
+            listener_tls,
+            mut warnings,
+        } = settings;
+        warnings.extend(self.needs_restart(&config));
+        self.accepting.reload(&config, listener_tls);
+        self.sending
+            .router
+            .reload(relay_deliver::run::route_settings(&config));
+        self.sending
+            .settings
+            .store(Arc::new(relay_deliver::world::Settings {
+                config: config.clone(),
+                table,
+                signers,
+            }));
+        self.config.store(config);
+        self.delivery.reload().await;
+        self.events.emit(Event::Reloaded);
+        warnings
+    }
+
+    /// What a reload cannot change, said rather than silently left.
+    fn needs_restart(&self, new: &Config) -> Vec<String> {
+        let old = self.config.load();
+        let addresses = |config: &Config| -> Vec<_> {
+            config
+                .listeners
+                .iter()
+                .map(|listener| listener.address.clone())
+                .collect()
+        };
+        let rows = [
+            ("state.dir", old.state.dir != new.state.dir),
+            ("[[listener]] address", addresses(&old) != addresses(new)),
+            ("admin.socket", old.admin.socket != new.admin.socket),
+            ("dns.servers", old.dns.servers != new.dns.servers),
+        ];
+        let changed = rows.into_iter().filter(|(_, changed)| *changed);
+        changed
+            .map(|(key, _)| format!("{key} has changed: it takes effect at the next restart"))
+            .collect()
+    }
+}

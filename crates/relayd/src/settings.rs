@@ -1,0 +1,185 @@
+//! From the command line to checked settings: the configuration, the policy table, the keys. Done
+//! the same way at start and at every reload.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use relay_admin::files::DiskFiles;
+use relay_config::check::Files;
+use relay_config::{Config, Source};
+use relay_deliver::sign::Signers;
+use relay_policy::Table;
+
+use crate::sandbox;
+
+/// Where the settings come from: kept, since a reload reads them again.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    kind: Kind,
+    /// Keys set on the command line, as TOML values.
+    overrides: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// None: the default path.
+    File(Option<PathBuf>),
+    Sandbox,
+}
+
+/// Whether `--sandbox` was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    Yes,
+    No,
+}
+
+impl From<bool> for Sandbox {
+    fn from(given: bool) -> Sandbox {
+        if given { Sandbox::Yes } else { Sandbox::No }
+    }
+}
+
+/// All that a file can change.
+pub struct Settings {
+    pub config: Arc<Config>,
+    pub table: Arc<Table>,
+    pub signers: Arc<Signers>,
+    pub listener_tls: Option<Arc<rustls::ServerConfig>>,
+    pub warnings: Vec<String>,
+}
+
+impl Origin {
+    pub fn of(config: Option<PathBuf>, sandbox: Sandbox, state_dir: Option<PathBuf>) -> Origin {
+        let kind = match sandbox {
+            Sandbox::Yes => Kind::Sandbox,
+            Sandbox::No => Kind::File(config),
+        };
+        let overrides = state_dir
+            .map(|dir| ("state.dir".to_owned(), toml_text(&dir.to_string_lossy())))
+            .into_iter()
+            .collect();
+        Origin { kind, overrides }
+    }
+
+    pub fn is_sandbox(&self) -> bool {
+        self.kind == Kind::Sandbox
+    }
+
+    /// For people.
+    pub fn name(&self) -> String {
+        match &self.kind {
+            Kind::File(Some(path)) => path.display().to_string(),
+            Kind::File(None) => relay_admin::files::DEFAULT_PATH.to_owned(),
+            Kind::Sandbox => sandbox::NAME.to_owned(),
+        }
+    }
+
+    /// Reads and checks everything. `Err`: every mistake found, with file, line, key and fix.
+    pub fn load(&self) -> Result<Settings, Vec<String>> {
+        let (config, warnings) = self.config()?;
+        let table = policy_table(&config)?;
+        let signers = signers(&config)?;
+        let listener_tls = listener_tls(&config)?;
+        Ok(Settings {
+            config: Arc::new(config),
+            table: Arc::new(table),
+            signers: Arc::new(signers),
+            listener_tls,
+            warnings,
+        })
+    }
+
+    fn config(&self) -> Result<(Config, Vec<String>), Vec<String>> {
+        let loaded = match &self.kind {
+            Kind::File(path) => {
+                relay_admin::files::load_from_disk(path.as_deref(), &self.overrides)
+            }
+            Kind::Sandbox => {
+                let source = Source {
+                    name: sandbox::NAME.to_owned(),
+                    text: sandbox::SETTINGS.to_owned(),
+                };
+                relay_config::load(&[source], &[], &self.overrides, "localhost", &DiskFiles)
+                    .map(|config| (config, Vec::new()))
+            }
+        };
+        loaded.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+    }
+}
+
+/// The operator's tables in front of the default one. Their mistakes were found with the rest of the
+/// configuration; a file that changed since is read anew here.
+fn policy_table(config: &Config) -> Result<Table, Vec<String>> {
+    let mut files = Vec::new();
+    for path in config
+        .policy
+        .files
+        .iter()
+        .flat_map(|pattern| DiskFiles.expand(pattern))
+    {
+        let text = DiskFiles
+            .read(path.as_ref())
+            .map_err(|error| vec![format!("{path}: {error}")])?;
+        files.push((path, text));
+    }
+    Table::with_files(&files).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+fn signers(config: &Config) -> Result<Signers, Vec<String>> {
+    let mut keys = Vec::new();
+    let mut mistakes = Vec::new();
+    for dkim in &config.dkim {
+        let name = dkim.key.display();
+        let signer = DiskFiles
+            .read(&dkim.key)
+            .map_err(|error| format!("{name}: {error}"))
+            .and_then(|pem| {
+                relay_message::dkim::Signer::from_pem(dkim.domain.as_str(), &dkim.selector, &pem)
+                    .map_err(|error| format!("{name}: {error}"))
+            });
+        match signer {
+            Ok(signer) => keys.push(signer),
+            Err(mistake) => mistakes.push(mistake),
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(Signers::new(keys))
+    } else {
+        Err(mistakes)
+    }
+}
+
+fn listener_tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, Vec<String>> {
+    let Some(files) = &config.tls else {
+        return Ok(None);
+    };
+    let read = |path: &PathBuf| {
+        DiskFiles
+            .read(path)
+            .map_err(|error| vec![format!("{}: {error}", path.display())])
+    };
+    let (certificate, key) = (read(&files.certificate)?, read(&files.key)?);
+    relay_submission::tls::server_config(certificate.as_bytes(), key.as_bytes())
+        .map(Some)
+        .map_err(|error| {
+            vec![format!(
+                "{}, {}: {error}",
+                files.certificate.display(),
+                files.key.display()
+            )]
+        })
+}
+
+/// A TOML string.
+fn toml_text(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,267 @@
+//! Makes the parts and joins them: queue, dispatcher, listeners, operator API. Starts them in the
+//! order in which they need each other, stops them in the reverse one.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use relay_admin::AdminWorld;
+use relay_config::{Config, Dns};
+use relay_deliver::dial::{Dialer, TcpDialer};
+use relay_deliver::tls::TlsClient;
+use relay_deliver::{Delivery, World};
+use relay_observe::{Clock, Event, Events};
+use relay_queue::disk::{DiskStore, Options};
+use relay_queue::{Message, Store};
+use relay_route::dns::HickoryResolver;
+use relay_route::{Resolver, Router};
+use relay_simulator::SimulatedNet;
+use relay_submission::Accepted;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::reload::Reloader;
+use crate::settings::{Origin, Settings};
+use crate::stop::{GRACE, Signals, Wish};
+use crate::{notify, sandbox, sockets};
+
+/// Why relayd could not start. Texts for people.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The operator's files are at fault.
+    #[error("{0}")]
+    Configuration(String),
+    /// The system refused something.
+    #[error("{0}")]
+    System(String),
+}
+
+impl StartError {
+    /// As in sysexits.h: 78 EX_CONFIG, 71 EX_OSERR.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            StartError::Configuration(_) => crate::EXIT_CONFIG,
+            StartError::System(_) => 71,
+        }
+    }
+}
+
+/// Runs until told to stop.
+pub fn run(origin: Origin, settings: Settings) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::System(format!("the runtime cannot start: {error}")))?;
+    runtime.block_on(async {
+        let running = Running::start(origin, settings).await?;
+        running.until_stopped().await;
+        Ok(())
+    })
+}
+
+/// All that lives while relayd runs.
+struct Running {
+    signals: Signals,
+    shutdown: CancellationToken,
+    events: Events,
+    store: Arc<dyn Store>,
+    delivery: Delivery,
+    dispatcher: JoinHandle<()>,
+    submission: JoinHandle<()>,
+    admin: JoinHandle<()>,
+    reloader: Arc<Reloader>,
+}
+
+impl Running {
+    async fn start(origin: Origin, settings: Settings) -> Result<Running, StartError> {
+        let signals =
+            Signals::listen().map_err(|error| StartError::System(format!("signals: {error}")))?;
+        let clock = Clock::starting_at(Timestamp::now());
+        let events = Events::default();
+        let shutdown = CancellationToken::new();
+        let config = settings.config.clone();
+
+        // Sockets first: a port that is taken must not cost a recovery of the queue.
+        let listeners =
+            sockets::bind(&config.listeners, &events).map_err(StartError::Configuration)?;
+        let store = open_queue(&config, clock, events.clone()).await?;
+        let (resolver, dialer) = outside(&origin, &config, clock)?;
+        let world = Arc::new(World {
+            clock,
+            events: events.clone(),
+            store: store.clone(),
+            router: Router::new(resolver, relay_deliver::run::route_settings(&config)),
+            dialer,
+            tls: TlsClient::new(Vec::new()).map_err(StartError::System)?,
+            settings: ArcSwap::from_pointee(relay_deliver::world::Settings {
+                config: config.clone(),
+                table: settings.table,
+                signers: settings.signers,
+            }),
+        });
+        let (delivery, dispatcher) = Delivery::start(world.clone(), rand::random());
+        delivery.load().await;
+
+        let accepting = Arc::new(relay_submission::World::new(
+            clock,
+            events.clone(),
+            store.clone(),
+            &config,
+            settings.listener_tls,
+            Arc::new(ToDispatcher(delivery.clone())),
+        ));
+        let submission = tokio::spawn(relay_submission::serve(
+            listeners,
+            accepting.clone(),
+            shutdown.clone(),
+        ));
+        let reloader = Arc::new(Reloader::new(
+            origin,
+            events.clone(),
+            world,
+            delivery.clone(),
+            accepting,
+            config,
+        ));
+        let admin = start_admin(&reloader, clock, store.clone(), shutdown.clone())?;
+        tokio::spawn(notify::keep_watch(store.clone(), shutdown.clone()));
+        let running = Running {
+            signals,
+            shutdown,
+            events,
+            store,
+            delivery,
+            dispatcher,
+            submission,
+            admin,
+            reloader,
+        };
+        running.say_ready();
+        Ok(running)
+    }
+
+    fn say_ready(&self) {
+        let hostname = self.reloader.config.load().hostname.clone();
+        self.events.emit(Event::Started {
+            version: env!("CARGO_PKG_VERSION"),
+            hostname,
+        });
+        if self.reloader.origin.is_sandbox() {
+            eprint!("{}", sandbox::WELCOME);
+        }
+        notify::ready("relaying");
+    }
+
+    async fn until_stopped(mut self) {
+        while self.signals.next().await == Wish::Reload {
+            // Refusals have been logged; the old settings stay.
+            let _ = self.reloader.reload().await;
+        }
+        notify::stopping();
+        let sessions = self
+            .delivery
+            .sites()
+            .await
+            .iter()
+            .map(|site| site.sessions as usize)
+            .sum();
+        self.events.emit(Event::Stopping { sessions });
+        self.shutdown.cancel();
+        let both_ways = async {
+            let _ = tokio::join!(self.submission, self.delivery.stop(GRACE));
+        };
+        // A second signal means now: SIGKILL at any time is safe, and so is this.
+        tokio::select! {
+            () = both_ways => {}
+            _ = self.signals.next() => self.dispatcher.abort(),
+        }
+        self.admin.abort();
+        self.store.close().await;
+        let _ = std::fs::remove_file(&self.reloader.config.load().admin.socket);
+        self.events.emit(Event::Stopped);
+    }
+}
+
+async fn open_queue(
+    config: &Config,
+    clock: Clock,
+    events: Events,
+) -> Result<Arc<dyn Store>, StartError> {
+    let dir = config.state.dir.clone();
+    // Recovery reads the whole journal tail: off the async threads.
+    let opened = tokio::task::spawn_blocking(move || {
+        DiskStore::open(&dir, clock, events, Options::default())
+    })
+    .await;
+    match opened {
+        Ok(Ok(store)) => Ok(Arc::new(store)),
+        Ok(Err(error)) => Err(StartError::Configuration(format!(
+            "{}: {error}",
+            config.state.dir.display()
+        ))),
+        Err(error) => Err(StartError::System(format!(
+            "the queue could not be opened: {error}"
+        ))),
+    }
+}
+
+/// DNS and network: the real ones, or the simulator.
+fn outside(
+    origin: &Origin,
+    config: &Config,
+    clock: Clock,
+) -> Result<(Arc<dyn Resolver>, Arc<dyn Dialer>), StartError> {
+    if origin.is_sandbox() {
+        let net = Arc::new(SimulatedNet::new(clock));
+        return Ok((net.clone(), net));
+    }
+    let Dns { servers } = &config.dns;
+    let resolver = HickoryResolver::new(servers).map_err(|error| {
+        StartError::Configuration(format!(
+            "dns: {error}; set dns.servers, or mend /etc/resolv.conf"
+        ))
+    })?;
+    Ok((Arc::new(resolver), Arc::new(TcpDialer)))
+}
+
+fn start_admin(
+    reloader: &Arc<Reloader>,
+    clock: Clock,
+    store: Arc<dyn Store>,
+    shutdown: CancellationToken,
+) -> Result<JoinHandle<()>, StartError> {
+    let path = reloader.config.load().admin.socket.clone();
+    let listener = relay_admin::bind(&path).map_err(|error| {
+        StartError::Configuration(format!("admin.socket {}: {error}", path.display()))
+    })?;
+    let again = reloader.clone();
+    let world = AdminWorld {
+        clock,
+        events: reloader.events.clone(),
+        store,
+        dispatcher: Arc::new(reloader.delivery.clone()),
+        config: reloader.config.clone(),
+        reload: Box::new(move || {
+            let again = again.clone();
+            Box::pin(async move { again.reload().await })
+        }),
+        started: clock.now(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    Ok(tokio::spawn(async move {
+        if let Err(error) = relay_admin::serve(listener, Arc::new(world), shutdown).await {
+            tracing::error!("the operator's socket: {error}");
+        }
+    }))
+}
+
+/// Joins submission to deliver, which do not see each other.
+struct ToDispatcher(Delivery);
+
+impl Accepted for ToDispatcher {
+    fn accepted(&self, message: Arc<Message>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.0.enqueue(message))
+    }
+}
