@@ -17,7 +17,10 @@ fn without_trust_or_login_every_recipient_is_refused() {
     client.say("EHLO app.test");
     client.say("MAIL FROM:<a@x.example>");
     let reply = client.say("RCPT TO:<b@y.example>");
-    assert!(reply.starts_with("550 5.7.1") || reply.starts_with("530 5.7.0"), "{reply}");
+    assert!(
+        reply.starts_with("550 5.7.1") || reply.starts_with("530 5.7.0"),
+        "{reply}"
+    );
     let reply = client.say("DATA");
     assert!(reply.starts_with('5'), "{reply}");
 }
@@ -26,7 +29,11 @@ fn without_trust_or_login_every_recipient_is_refused() {
 fn data_ends_only_at_crlf_dot_crlf_and_bare_line_ends_are_refused() {
     let relay = untrusting("").restarted_with_trust();
     let mut client = Client::connect(relay.submission);
-    for smuggled in ["x\n.\nMAIL FROM:<evil@x.example>\r\n", "x\n.\r\nMAIL FROM:<evil@x.example>\r\n", "x\r.\r\nMAIL FROM:<evil@x.example>\r\n"] {
+    for smuggled in [
+        "x\n.\nMAIL FROM:<evil@x.example>\r\n",
+        "x\n.\r\nMAIL FROM:<evil@x.example>\r\n",
+        "x\r.\r\nMAIL FROM:<evil@x.example>\r\n",
+    ] {
         client.say("EHLO app.test");
         client.say("MAIL FROM:<a@x.example>");
         client.say("RCPT TO:<b@y.example>");

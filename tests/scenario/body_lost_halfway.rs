@@ -21,11 +21,19 @@ fn silence_after_the_final_dot_is_an_unknown_outcome_and_is_tried_again() {
     let id = submit(&relay, "app@sender.example", &["you@rcpt.example"]);
     relay.drained();
     assert_eq!(mx.mail().len(), 1);
-    let shown = relay.json(&["queue", "show", &id]).pop().expect("a finished message is remembered");
-    let attempts = shown["recipients"][0]["history"].as_array().cloned().unwrap_or_default();
+    let shown = relay
+        .json(&["queue", "show", &id])
+        .pop()
+        .expect("a finished message is remembered");
+    let attempts = shown["recipients"][0]["history"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     assert_eq!(attempts.len(), 2, "{shown}");
     assert!(
-        attempts[0]["reply"].as_str().is_some_and(|reply| reply.contains("duplicate")),
+        attempts[0]["reply"]
+            .as_str()
+            .is_some_and(|reply| reply.contains("duplicate")),
         "the operator is told that the message may arrive twice: {shown}"
     );
 }

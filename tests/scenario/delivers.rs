@@ -12,16 +12,28 @@ fn a_message_arrives_as_it_was_sent_with_our_trace_on_top() {
     let id = submit(&relay, "app@sender.example", &["you@rcpt.example"]);
 
     let mail = until("the MX has the message", || mx.mail().pop());
-    assert_eq!((mail.from.as_str(), mail.to.as_slice()), ("app@sender.example", &["you@rcpt.example".to_owned()][..]));
-    let (head, body) = mail.data.split_once("\r\n\r\n").expect("a message has a head");
+    assert_eq!(
+        (mail.from.as_str(), mail.to.as_slice()),
+        ("app@sender.example", &["you@rcpt.example".to_owned()][..])
+    );
+    let (head, body) = mail
+        .data
+        .split_once("\r\n\r\n")
+        .expect("a message has a head");
     assert!(head.starts_with("Received: from app.test"), "{head}");
     assert!(head.contains(&format!("id {id}")), "{head}");
-    assert!(head.contains("\r\nDate: ") && head.contains("\r\nMessage-ID: "), "{head}");
+    assert!(
+        head.contains("\r\nDate: ") && head.contains("\r\nMessage-ID: "),
+        "{head}"
+    );
     assert_eq!(body, "First line.\r\n.two dots\r\nLast line.\r\n");
     relay.drained();
 
     let shown = text(&relay.relayctl(&["queue", "list"]));
-    assert!(shown.contains(&id) && shown.contains("delivered"), "{shown}");
+    assert!(
+        shown.contains(&id) && shown.contains("delivered"),
+        "{shown}"
+    );
     let shown = text(&relay.relayctl(&["queue", "show", &id]));
     assert!(shown.contains("250 2.0.0 taken"), "{shown}");
     let status = text(&relay.relayctl(&["status"]));
@@ -37,13 +49,26 @@ fn recipients_of_one_domain_share_a_transaction_and_other_domains_get_their_own(
     );
     let (one, two, three) = (network.mx(2, ""), network.mx(3, ""), network.mx(4, ""));
     let relay = relay(&network, "");
-    submit(&relay, "app@sender.example", &["a@one.example", "b@two.example", "c@one.example", "d@only-a.example"]);
+    submit(
+        &relay,
+        "app@sender.example",
+        &[
+            "a@one.example",
+            "b@two.example",
+            "c@one.example",
+            "d@only-a.example",
+        ],
+    );
 
     relay.drained();
     assert_eq!(one.mail().len(), 1);
     assert_eq!(one.recipients(), ["a@one.example", "c@one.example"]);
     assert_eq!(two.recipients(), ["b@two.example"]);
-    assert_eq!(three.recipients(), ["d@only-a.example"], "without MX the domain's own address counts");
+    assert_eq!(
+        three.recipients(),
+        ["d@only-a.example"],
+        "without MX the domain's own address counts"
+    );
 }
 
 #[test]
@@ -58,7 +83,11 @@ fn one_session_carries_several_messages() {
     relay.drained();
     assert_eq!(mx.mail().len(), 20);
     assert_eq!(mx.most_open(), 1, "the limit of one connection holds");
-    assert!(mx.sessions() <= 4, "{} sessions for 20 messages", mx.sessions());
+    assert!(
+        mx.sessions() <= 4,
+        "{} sessions for 20 messages",
+        mx.sessions()
+    );
 }
 
 #[test]

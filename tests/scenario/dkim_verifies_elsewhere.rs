@@ -28,7 +28,8 @@ fn rsa_and_ed25519_signatures_verify() {
         let path = dir.path().join(format!("{selector}.pem"));
         std::fs::write(&path, private_key(algorithm)).unwrap();
         let pem = std::fs::read_to_string(&path).unwrap();
-        let signer = relay_message::dkim::Signer::from_pem("sender.example", selector, &pem).unwrap();
+        let signer =
+            relay_message::dkim::Signer::from_pem("sender.example", selector, &pem).unwrap();
         records.push(format!("{selector}._domainkey.sender.example"));
         records.push(signer.public_record());
         settings.push_str(&format!(
@@ -50,18 +51,36 @@ fn rsa_and_ed25519_signatures_verify() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("python3 is installed");
-    python.stdin.take().unwrap().write_all(mail.data.as_bytes()).unwrap();
+    python
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(mail.data.as_bytes())
+        .unwrap();
     let output = python.wait_with_output().unwrap();
-    assert!(output.status.success(), "Debian's python3-dkim says: {output:?}\n{}", mail.data);
+    assert!(
+        output.status.success(),
+        "Debian's python3-dkim says: {output:?}\n{}",
+        mail.data
+    );
 }
 
 /// A fresh key, made by openssl.
 fn private_key(algorithm: &str) -> Vec<u8> {
     let arguments: &[&str] = match algorithm {
-        "rsa" => &["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+        "rsa" => &[
+            "genpkey",
+            "-algorithm",
+            "RSA",
+            "-pkeyopt",
+            "rsa_keygen_bits:2048",
+        ],
         _ => &["genpkey", "-algorithm", "ed25519"],
     };
-    let output = Command::new("openssl").args(arguments).output().expect("openssl is installed");
+    let output = Command::new("openssl")
+        .args(arguments)
+        .output()
+        .expect("openssl is installed");
     assert!(output.status.success(), "{output:?}");
     output.stdout
 }

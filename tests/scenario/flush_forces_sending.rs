@@ -17,7 +17,10 @@ fn only_what_is_selected_is_sent() {
     submit(&relay, "app@sender.example", &["b@two.example"]);
     until("both are deferred", || {
         let list = relay.json(&["queue", "list"]);
-        let deferred = list.iter().filter(|message| message["recipients"][0]["state"] == "deferred").count();
+        let deferred = list
+            .iter()
+            .filter(|message| message["recipients"][0]["state"] == "deferred")
+            .count();
         (deferred == 2).then_some(())
     });
 
@@ -33,7 +36,8 @@ fn only_what_is_selected_is_sent() {
 
 #[test]
 fn a_dead_site_is_tried_when_flushed() {
-    let network = Network::with_zone("down.example MX 10 mx.down.example\nmx.down.example A 127.0.0.2");
+    let network =
+        Network::with_zone("down.example MX 10 mx.down.example\nmx.down.example A 127.0.0.2");
     let relay = relay(&network, "[retry.default]\nsteps = [\"1h\"]\n");
     let id = submit(&relay, "app@sender.example", &["a@down.example"]);
     let recipient = relay.recipient_becomes("deferred");
@@ -45,12 +49,18 @@ fn a_dead_site_is_tried_when_flushed() {
 
 #[test]
 fn delete_asks_first_and_leaves_no_report() {
-    let network = Network::with_zone("down.example MX 10 mx.down.example\nmx.down.example A 127.0.0.2");
+    let network =
+        Network::with_zone("down.example MX 10 mx.down.example\nmx.down.example A 127.0.0.2");
     let relay = relay(&network, "");
     let id = submit(&relay, "app@sender.example", &["a@down.example"]);
     relay.recipient_becomes("deferred");
     let refused = relay.relayctl(&["queue", "delete", "--id", &id]);
-    assert_eq!(refused.status.code(), Some(2), "not a terminal, no --yes: {}", text(&refused));
+    assert_eq!(
+        refused.status.code(),
+        Some(2),
+        "not a terminal, no --yes: {}",
+        text(&refused)
+    );
     assert_eq!(relay.json(&["queue", "list"]).len(), 1);
     let done = relay.relayctl(&["queue", "delete", "--id", &id, "--yes"]);
     assert!(done.status.success(), "{}", text(&done));

@@ -2,8 +2,8 @@
 //! One file a scenario, named as what happens in it.
 
 mod accepts_only_from_those_it_trusts;
-mod bounces_one_of_three;
 mod body_lost_halfway;
+mod bounces_one_of_three;
 mod busy_421_in_mid_session;
 mod config_refused;
 mod delivers;
@@ -50,7 +50,11 @@ fn submit(relay: &Relay, from: &str, to: &[&str]) -> String {
 
 /// The text of a program's answer, for assertions.
 fn text(output: &std::process::Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// A retry schedule for tests that wait for a second try.

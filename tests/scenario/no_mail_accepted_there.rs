@@ -5,7 +5,9 @@ use relay_testkit::{Network, until};
 use crate::{relay, submit};
 
 fn network(zone: &str) -> Network {
-    Network::with_zone(&format!("sender.example MX 10 mx.sender.example\nmx.sender.example A 127.0.0.3\n{zone}"))
+    Network::with_zone(&format!(
+        "sender.example MX 10 mx.sender.example\nmx.sender.example A 127.0.0.3\n{zone}"
+    ))
 }
 
 #[test]
@@ -15,7 +17,11 @@ fn a_null_mx_bounces_at_once() {
     let relay = relay(&network, "");
     submit(&relay, "app@sender.example", &["you@silent.example"]);
     let dsn = until("the DSN arrives", || sender.mail().pop());
-    assert!(dsn.data.contains("Status: 5.1.10"), "RFC 7505 section 4.2:\n{}", dsn.data);
+    assert!(
+        dsn.data.contains("Status: 5.1.10"),
+        "RFC 7505 section 4.2:\n{}",
+        dsn.data
+    );
     relay.drained();
 }
 
@@ -26,8 +32,17 @@ fn a_domain_that_does_not_exist_bounces_at_once() {
     let relay = relay(&network, "");
     submit(&relay, "app@sender.example", &["you@nowhere.example"]);
     let dsn = until("the DSN arrives", || sender.mail().pop());
-    assert!(dsn.data.contains("Final-Recipient: rfc822; you@nowhere.example"), "{}", dsn.data);
-    assert!(dsn.data.contains("Status: 5.1.2"), "RFC 3463 section 3.2:\n{}", dsn.data);
+    assert!(
+        dsn.data
+            .contains("Final-Recipient: rfc822; you@nowhere.example"),
+        "{}",
+        dsn.data
+    );
+    assert!(
+        dsn.data.contains("Status: 5.1.2"),
+        "RFC 3463 section 3.2:\n{}",
+        dsn.data
+    );
     relay.drained();
 }
 

@@ -14,7 +14,11 @@ fn a_bad_file_is_refused_and_a_good_one_takes_effect() {
     relay.edit_settings("recipients_max = 100", "recipients_max = \"many\"");
     let refused = relay.relayctl(&["reload"]);
     assert_eq!(refused.status.code(), Some(78), "{}", text(&refused));
-    assert!(text(&refused).contains("recipients_max"), "{}", text(&refused));
+    assert!(
+        text(&refused).contains("recipients_max"),
+        "{}",
+        text(&refused)
+    );
     submit(&relay, "app@sender.example", &["still@rcpt.example"]);
     until("the old configuration still works", || mx.mail().pop());
 
@@ -25,6 +29,9 @@ fn a_bad_file_is_refused_and_a_good_one_takes_effect() {
         client.say("EHLO app.test");
         client.say("MAIL FROM:<a@sender.example>");
         client.say("RCPT TO:<a@rcpt.example>");
-        client.say("RCPT TO:<b@rcpt.example>").starts_with("452 4.5.3").then_some(())
+        client
+            .say("RCPT TO:<b@rcpt.example>")
+            .starts_with("452 4.5.3")
+            .then_some(())
     });
 }

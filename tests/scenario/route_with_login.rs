@@ -21,10 +21,24 @@ fn mail_goes_by_the_relay_after_auth_whatever_the_domain() {
             secret.path().display()
         ),
     );
-    submit(&relay, "app@sender.example", &["a@one.example", "b@two.example"]);
+    submit(
+        &relay,
+        "app@sender.example",
+        &["a@one.example", "b@two.example"],
+    );
     let mail = until("the smarthost has it", || smarthost.mail().pop());
-    assert_eq!(mail.to, ["a@one.example", "b@two.example"], "one transaction for all domains of a route");
+    assert_eq!(
+        mail.to,
+        ["a@one.example", "b@two.example"],
+        "one transaction for all domains of a route"
+    );
     assert!(mail.tls);
     relay.drained();
-    assert!(!relay.log().iter().any(|line| line.contains("s3cret") || line.contains("AGFwcABzM2NyZXQ")), "no secrets in logs");
+    assert!(
+        !relay
+            .log()
+            .iter()
+            .any(|line| line.contains("s3cret") || line.contains("AGFwcABzM2NyZXQ")),
+        "no secrets in logs"
+    );
 }

@@ -19,13 +19,21 @@ with smtplib.SMTP('127.0.0.1', port, timeout=30) as s:
 
 #[test]
 fn smtplib_is_served_in_clear_with_starttls_and_with_auth() {
-    let network = Network::with_zone("rcpt.example MX 10 mx.rcpt.example\nmx.rcpt.example A 127.0.0.2");
+    let network =
+        Network::with_zone("rcpt.example MX 10 mx.rcpt.example\nmx.rcpt.example A 127.0.0.2");
     let mx = network.mx(2, "");
     let files = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["relay.test".to_owned()]).unwrap();
     std::fs::write(files.path().join("cert.pem"), made.cert.pem()).unwrap();
-    std::fs::write(files.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-    let hash = argon2::Argon2::default().hash_password(b"correct horse").unwrap().to_string();
+    std::fs::write(
+        files.path().join("key.pem"),
+        made.signing_key.serialize_pem(),
+    )
+    .unwrap();
+    let hash = argon2::Argon2::default()
+        .hash_password(b"correct horse")
+        .unwrap()
+        .to_string();
     let relay = Relay::start(
         env!("CARGO_BIN_EXE_relayd"),
         &network,
@@ -42,8 +50,22 @@ fn smtplib_is_served_in_clear_with_starttls_and_with_auth() {
         assert!(output.status.success(), "{mode}: {output:?}");
     }
     relay.drained();
-    assert_eq!(mx.recipients(), ["auth@rcpt.example", "plain@rcpt.example", "tls-auth@rcpt.example", "tls@rcpt.example"]);
-    let with = |to: &str| mx.mail().into_iter().find(|mail| mail.to[0] == to).unwrap().data;
+    assert_eq!(
+        mx.recipients(),
+        [
+            "auth@rcpt.example",
+            "plain@rcpt.example",
+            "tls-auth@rcpt.example",
+            "tls@rcpt.example"
+        ]
+    );
+    let with = |to: &str| {
+        mx.mail()
+            .into_iter()
+            .find(|mail| mail.to[0] == to)
+            .unwrap()
+            .data
+    };
     assert!(with("plain@rcpt.example").contains("with ESMTP id"));
     assert!(with("tls@rcpt.example").contains("with ESMTPS id"));
     assert!(with("auth@rcpt.example").contains("with ESMTPA id"));

@@ -15,9 +15,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("observe", &["smtp"]),
     ("queue", &["smtp", "policy", "observe"]),
     ("route", &["smtp", "observe"]),
-    ("submission", &["smtp", "message", "config", "queue", "observe"]),
-    ("deliver", &["smtp", "message", "policy", "schedule", "config", "queue", "route", "observe"]),
-    ("admin", &["smtp", "message", "policy", "config", "queue", "deliver", "observe"]),
+    (
+        "submission",
+        &["smtp", "message", "config", "queue", "observe"],
+    ),
+    (
+        "deliver",
+        &[
+            "smtp", "message", "policy", "schedule", "config", "queue", "route", "observe",
+        ],
+    ),
+    (
+        "admin",
+        &[
+            "smtp", "message", "policy", "config", "queue", "deliver", "observe",
+        ],
+    ),
     ("simulator", &["smtp", "route", "deliver"]),
 ];
 
@@ -26,7 +39,10 @@ const PURE: &[&str] = &["smtp", "message", "policy", "schedule", "config"];
 
 /// What a pure crate must not name, and what it uses in its place.
 const IMPURE: &[(&str, &str)] = &[
-    ("tokio", "bytes in, bytes and events out; the IO crates drive"),
+    (
+        "tokio",
+        "bytes in, bytes and events out; the IO crates drive",
+    ),
     ("sled", "the queue's Store trait"),
     ("std::net::Tcp", "the Dialer of deliver"),
     ("std::net::Udp", "the Resolver of route"),
@@ -46,11 +62,19 @@ fn root() -> PathBuf {
 
 /// All files below a folder, without `target` and `.git`.
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for path in entries.flatten().map(|entry| entry.path()) {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         if path.is_dir() {
-            if !matches!(name, "target" | ".git" | "relayd-sandbox" | "artifacts" | "corpus") {
+            if !matches!(
+                name,
+                "target" | ".git" | "relayd-sandbox" | "artifacts" | "corpus"
+            ) {
                 files(&path, found);
             }
         } else {
@@ -73,12 +97,18 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
 /// A file's code without its tests, which stand last, and without comments.
 fn code(text: &str) -> String {
     let text = text.split("\n#[cfg(test)]").next().unwrap_or(text);
-    let lines = text.lines().map(|line| line.split("//").next().unwrap_or(line));
+    let lines = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or(line));
     lines.collect::<Vec<_>>().join("\n")
 }
 
 fn complain(complaints: &BTreeSet<String>) {
-    assert!(complaints.is_empty(), "\n{}", complaints.iter().cloned().collect::<Vec<_>>().join("\n"));
+    assert!(
+        complaints.is_empty(),
+        "\n{}",
+        complaints.iter().cloned().collect::<Vec<_>>().join("\n")
+    );
 }
 
 #[test]
@@ -104,10 +134,14 @@ fn crates_depend_on_each_other_only_along_the_arrows() {
     let allowed: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
     let mut complaints = BTreeSet::new();
     for (name, arrows) in &allowed {
-        let manifest = fs::read_to_string(root().join(format!("crates/{name}/Cargo.toml"))).unwrap();
+        let manifest =
+            fs::read_to_string(root().join(format!("crates/{name}/Cargo.toml"))).unwrap();
         let manifest: toml::Table = manifest.parse().unwrap();
         let dependencies = manifest["dependencies"].as_table().unwrap();
-        for other in dependencies.keys().filter_map(|key| key.strip_prefix("relay-")) {
+        for other in dependencies
+            .keys()
+            .filter_map(|key| key.strip_prefix("relay-"))
+        {
             if !arrows.contains(&other) {
                 complaints.insert(format!("crates/{name} must not depend on {other}"));
             }
@@ -127,7 +161,10 @@ fn every_source_file_says_in_its_first_line_what_it_is() {
     let mut complaints = BTreeSet::new();
     for (path, text) in sources("crates").into_iter().chain(sources("tests")) {
         if !text.starts_with("//! ") {
-            complaints.insert(format!("{}: the first line is no `//! ` sentence", path.display()));
+            complaints.insert(format!(
+                "{}: the first line is no `//! ` sentence",
+                path.display()
+            ));
         }
     }
     complain(&complaints);
@@ -137,9 +174,18 @@ fn every_source_file_says_in_its_first_line_what_it_is() {
 fn nothing_is_left_unfinished_skipped_or_asleep() {
     // Split, so that this file does not complain of itself.
     let marks = [
-        (concat!("tod", "o!("), "finish it, or leave it out and say so"),
-        (concat!("unimple", "mented!("), "finish it, or leave it out and say so"),
-        (concat!("#[ign", "ore"), "a test that fails is mended or asserts today's answer with a note"),
+        (
+            concat!("tod", "o!("),
+            "finish it, or leave it out and say so",
+        ),
+        (
+            concat!("unimple", "mented!("),
+            "finish it, or leave it out and say so",
+        ),
+        (
+            concat!("#[ign", "ore"),
+            "a test that fails is mended or asserts today's answer with a note",
+        ),
         (concat!("allow(dead", "_code"), "remove what is not used"),
     ];
     let sleep = concat!("thread::sl", "eep");
@@ -152,7 +198,10 @@ fn nothing_is_left_unfinished_skipped_or_asleep() {
         }
         let in_tests = path.components().any(|part| part.as_os_str() == "tests");
         if in_tests && text.contains(sleep) {
-            complaints.insert(format!("{}: {sleep}: wait for a condition with relay_testkit::until", path.display()));
+            complaints.insert(format!(
+                "{}: {sleep}: wait for a condition with relay_testkit::until",
+                path.display()
+            ));
         }
     }
     complain(&complaints);
@@ -165,9 +214,16 @@ fn sources_ask_one_place_what_a_reply_code_means() {
     for name in ["deliver", "queue", "schedule", "route"] {
         for (path, text) in sources(&format!("crates/{name}/src")) {
             for (number, line) in code(&text).lines().enumerate() {
-                let asks = line.contains(".code ==") || line.contains(".code >=") || line.contains("match reply.code");
+                let asks = line.contains(".code ==")
+                    || line.contains(".code >=")
+                    || line.contains("match reply.code");
                 if asks {
-                    complaints.insert(format!("{}:{}: asks for a reply code: {}", path.display(), number + 1, line.trim()));
+                    complaints.insert(format!(
+                        "{}:{}: asks for a reply code: {}",
+                        path.display(),
+                        number + 1,
+                        line.trim()
+                    ));
                 }
             }
         }
@@ -177,15 +233,25 @@ fn sources_ask_one_place_what_a_reply_code_means() {
 
 #[test]
 fn committed_files_name_no_machine_and_no_secret() {
-    let paths = [concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("BEGIN PRIVATE", " KEY"), concat!("BEGIN RSA PRIVATE", " KEY")];
+    let paths = [
+        concat!("/ro", "ot/"),
+        concat!("/wo", "rk/"),
+        concat!("BEGIN PRIVATE", " KEY"),
+        concat!("BEGIN RSA PRIVATE", " KEY"),
+    ];
     let mut found = Vec::new();
     files(&root(), &mut found);
     let mut complaints = BTreeSet::new();
     for path in found {
-        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue;
+        };
         for word in paths {
             // Keys made for tests live in test data only.
-            let test_key = word.contains("KEY") && path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "data" | "golden")));
+            let test_key = word.contains("KEY")
+                && path.components().any(|part| {
+                    matches!(part.as_os_str().to_str(), Some("tests" | "data" | "golden"))
+                });
             if text.contains(word) && !test_key {
                 complaints.insert(format!("{}: {word}", path.display()));
             }
