@@ -4,12 +4,21 @@
 //! Nothing here opens a file: texts come in with their names, and [`check::Files`] answers what
 //! must be known about files that keys point at.
 
+mod assemble;
 pub mod check;
+pub mod effective;
+pub mod kind;
+mod known;
+mod layer;
 pub mod lookup;
 pub mod options;
 pub mod parse;
 pub mod render;
+pub mod row;
+mod section;
 pub mod settings;
+mod value;
 
-pub use parse::{Source, load};
+pub use check::{Files, NoFiles};
+pub use parse::{Mistake, Source, load};
 pub use settings::*;

@@ -161,3 +161,117 @@ fn comparable(name: &str) -> String {
         Err(_) => name.to_lowercase(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NoFiles, Source, load};
+
+    fn config(text: &str) -> Config {
+        let source = Source {
+            name: "relayd.toml".to_owned(),
+            text: text.to_owned(),
+        };
+        match load(&[source], &[], &[], "relay.example.com", &NoFiles) {
+            Ok(config) => config,
+            Err(mistakes) => panic!("{mistakes:?}"),
+        }
+    }
+
+    fn host(name: &str) -> Host {
+        Host::Domain(Domain::parse(name).unwrap())
+    }
+
+    #[test]
+    fn without_routes_mail_goes_by_mx() {
+        let config = Config::default_for("relay.example.com");
+        let hop = config.next_hop(&host("example.net")).to_string();
+        assert_eq!(hop, "example.net");
+        let literal = config.next_hop(&Host::Address([192, 0, 2, 1].into()));
+        assert_eq!(literal.to_string(), "[192.0.2.1]");
+    }
+
+    #[test]
+    fn the_narrowest_route_wins_and_then_the_first() {
+        let config = config(
+            r#"
+            [[route]]
+            to = ["*"]
+            via = ["all.example:25"]
+            [[route]]
+            to = ["*.example.org"]
+            via = ["below.example:25"]
+            [[route]]
+            to = ["*.deep.example.org", "example.net"]
+            via = ["deep.example:25"]
+            [[route]]
+            to = ["example.net"]
+            via = ["late.example:25"]
+            [[route]]
+            to = ["direct.example.net"]
+            via = []
+            "#,
+        );
+        let hop = |name: &str| config.next_hop(&host(name)).to_string();
+        assert_eq!(hop("example.com"), "relay:all.example:25");
+        assert_eq!(hop("example.org"), "relay:all.example:25");
+        assert_eq!(hop("a.example.org"), "relay:below.example:25");
+        assert_eq!(hop("a.deep.example.org"), "relay:deep.example:25");
+        assert_eq!(hop("notdeep.example.org"), "relay:below.example:25");
+        assert_eq!(hop("EXAMPLE.net"), "relay:deep.example:25");
+        assert_eq!(hop("direct.example.net"), "direct.example.net");
+        let literal = config.next_hop(&Host::Address([192, 0, 2, 1].into()));
+        assert_eq!(literal.to_string(), "relay:all.example:25");
+    }
+
+    #[test]
+    fn a_route_in_unicode_takes_the_domain_in_a_labels() {
+        let config = config("[[route]]\nto = [\"bücher.example\"]\nvia = [\"a.example:25\"]\n");
+        let hop = config.next_hop(&host("xn--bcher-kva.example"));
+        assert_eq!(hop.to_string(), "relay:a.example:25");
+    }
+
+    #[test]
+    fn each_limit_comes_from_the_narrowest_table_that_sets_it() {
+        let config = config(
+            r#"
+            [[limit]]
+            to = ["*"]
+            connections = 3
+            rate = "9/s"
+            tls = "require"
+            [[limit]]
+            provider = ["google"]
+            connections = 4
+            messages_per_connection = 7
+            [[limit]]
+            mx = ["*.mail.example"]
+            connections = 5
+            [[limit]]
+            to = ["example.net"]
+            recipients_per_transaction = 1
+            "#,
+        );
+        let all = config.limits_for(Some("other.example"), None, &[]);
+        assert_eq!((all.connections, all.messages_per_connection), (3, 100));
+        assert_eq!(all.tls, TlsRequirement::Require);
+        let provider = config.limits_for(Some("other.example"), Some("google"), &[]);
+        assert_eq!(
+            (provider.connections, provider.messages_per_connection),
+            (4, 7)
+        );
+        let mx = config.limits_for(Some("example.net."), Some("google"), &["MX1.mail.example."]);
+        assert_eq!((mx.connections, mx.messages_per_connection), (5, 7));
+        assert_eq!(mx.recipients_per_transaction, 1);
+        assert_eq!(mx.rate.map(|rate| rate.count), Some(9));
+    }
+
+    #[test]
+    fn an_unknown_schedule_is_the_default_one() {
+        let config = config("[retry.default]\nmax_age = \"2d\"\n[retry.fast]\nsteps = [\"1s\"]\n");
+        assert_eq!(config.schedule(Some("fast")).steps.len(), 1);
+        // What it does not set comes from retry.default.
+        assert_eq!(config.schedule(Some("fast")).max_age.as_secs(), 2 * 86_400);
+        assert_eq!(config.schedule(Some("nowhere")), config.schedule(None));
+    }
+}

@@ -1,1 +1,688 @@
-//! The options, one row each.
+//! The options, one row each: what may be written, what holds without it, and why one would.
+//! Reading, the sample file, the reference and the messages about unknown keys all go by this table.
+
+use std::time::Duration;
+
+use relay_policy::TlsRequirement;
+
+use crate::kind::{Kind, words_of};
+use crate::row::{Default, Row, Section, built, not_yet};
+use crate::settings::{
+    AddressFamily, AuthDemand, AuthInClear, BareLineEnds, ListenerTls, LogFormat, Pipelining,
+    PrivateAddresses,
+};
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 3600;
+const DAY: u64 = 86_400;
+const MIB: u64 = 1 << 20;
+
+/// A tenth of a second to an hour: a time-out shorter than that only breaks sessions.
+const TIMEOUT: Kind = Kind::Duration {
+    least: Duration::from_millis(100),
+    most: seconds(HOUR),
+};
+const TLS: Kind = Kind::Word {
+    words: words_of::<TlsRequirement>,
+    not_yet: &[("dane", "TLSA records")],
+};
+
+/// The tables, in the order of the sample file.
+pub const SECTIONS: &[Section] = &[
+    Section { name: "", doc: "" },
+    Section {
+        name: "state",
+        doc: "Where the queue lives.",
+    },
+    Section {
+        name: "listener[]",
+        doc: "Where applications hand mail in; one table for each address. Without any: \
+              127.0.0.1:2525 for this machine only.",
+    },
+    Section {
+        name: "submission",
+        doc: "Limits of what is accepted, for all listeners together.",
+    },
+    Section {
+        name: "tls",
+        doc: "The certificate of the listeners.",
+    },
+    Section {
+        name: "user[]",
+        doc: "Who may log in with AUTH (RFC 4954).",
+    },
+    Section {
+        name: "dns",
+        doc: "Who is asked for MX and address records.",
+    },
+    Section {
+        name: "delivery",
+        doc: "How mail goes out.",
+    },
+    Section {
+        name: "delivery.timeouts",
+        doc: "How long each phase of a session waits for the other side (RFC 5321 section 4.5.3.2).",
+    },
+    Section {
+        name: "route[]",
+        doc: "Mail that goes to a relay, not to the domain's own MX. The narrowest pattern wins, \
+              then the first in the file.",
+    },
+    Section {
+        name: "limit[]",
+        doc: "What one site may be sent. Names by `to`, `mx` or `provider`; any one that fits is \
+              enough. A domain is narrower than an MX name, that than a provider, that than `*`; the \
+              narrowest table that sets a value wins, each value for itself.",
+    },
+    Section {
+        name: "retry.*",
+        doc: "When a deferred recipient is tried again. `retry.default` holds unless a rule of the \
+              policy names another schedule; what another one does not set, it takes from \
+              `retry.default`.",
+    },
+    Section {
+        name: "policy",
+        doc: "What a reply leads to: rules of your own.",
+    },
+    Section {
+        name: "dkim[]",
+        doc: "Keys to sign with (RFC 6376); one table for each key. A message is signed with every \
+              key of the domain in its From.",
+    },
+    Section {
+        name: "dsn",
+        doc: "Reports to senders (RFC 3464).",
+    },
+    Section {
+        name: "admin",
+        doc: "How operators reach the daemon.",
+    },
+    Section {
+        name: "log",
+        doc: "One line for each event, on standard error.",
+    },
+];
+
+/// Every option.
+pub const OPTIONS: &[Row] = &[
+    built(
+        "hostname",
+        Kind::Domain,
+        Default::Otherwise("the system's name"),
+        "\"relay.example.com\"",
+        "The name that relayd says in EHLO, Received and Message-ID. It should be a full domain name \
+         whose address record names this machine, and the PTR record of the machine's address should \
+         name it: many servers refuse mail otherwise (RFC 5321 section 4.1.4).",
+    ),
+    built(
+        "state.dir",
+        Kind::Path,
+        Default::Is("\"/var/lib/relayd\""),
+        "\"/srv/relayd\"",
+        "The directory of the queue. It must be on a local disk whose writes are durable after \
+         fdatasync.",
+    ),
+    built(
+        "listener[].address",
+        Kind::ListenAddress,
+        Default::Required,
+        "\"127.0.0.1:2525\"",
+        "Where to listen: `127.0.0.1:2525`, `[::1]:2525`, or `unix:/run/relayd/submit.sock`.",
+    ),
+    built(
+        "listener[].tls",
+        Kind::Word {
+            words: words_of::<ListenerTls>,
+            not_yet: &[],
+        },
+        Default::Otherwise("`starttls` where [tls] is given, else `none`"),
+        "\"starttls\"",
+        "`starttls` offers it (RFC 3207), `implicit` starts with TLS at once (RFC 8314).",
+    ),
+    built(
+        "listener[].auth",
+        Kind::Word {
+            words: words_of::<AuthDemand>,
+            not_yet: &[],
+        },
+        Default::Otherwise("`optional` where a [[user]] is given, else `none`"),
+        "\"required\"",
+        "Whether clients log in. `optional`: those in `trusted` need not. `required`: everybody must.",
+    ),
+    built(
+        "listener[].trusted",
+        Kind::List(&Kind::Net),
+        Default::Otherwise("loopback where the listener is on loopback, else nobody"),
+        "[\"127.0.0.0/8\", \"::1/128\"]",
+        "Networks whose clients may relay without login. A listener that the world can reach must \
+         not trust the world.",
+    ),
+    built(
+        "submission.message_bytes_max",
+        Kind::Size {
+            least: 64 * 1024,
+            most: 1024 * MIB,
+        },
+        Default::Is("\"50MiB\""),
+        "\"25MB\"",
+        "The largest message; announced by SIZE (RFC 1870). RFC 5321 section 4.5.3.1.7 asks for 64 \
+         KiB at the least.",
+    ),
+    built(
+        "submission.recipients_max",
+        Kind::Count {
+            least: 100,
+            most: 100_000,
+        },
+        Default::Is("1000"),
+        "5000",
+        "Recipients of one transaction; more get 452. RFC 5321 section 4.5.3.1.8 asks for 100 at the \
+         least.",
+    ),
+    built(
+        "submission.sessions_max",
+        Kind::Count {
+            least: 1,
+            most: 100_000,
+        },
+        Default::Is("1000"),
+        "200",
+        "Sessions at once, all listeners together; more get 421. Each takes a file and some memory.",
+    ),
+    built(
+        "submission.sessions_per_address_max",
+        Kind::Count {
+            least: 1,
+            most: 100_000,
+        },
+        Default::Is("200"),
+        "20",
+        "Sessions at once from one address, so that one client cannot take them all. Loopback is \
+         not counted.",
+    ),
+    built(
+        "submission.idle_timeout",
+        TIMEOUT,
+        Default::Is("\"5m\""),
+        "\"1m\"",
+        "How long a silent client is kept before 421 (RFC 5321 section 4.5.3.2.7).",
+    ),
+    built(
+        "submission.errors_max",
+        Kind::Count {
+            least: 1,
+            most: 10_000,
+        },
+        Default::Is("20"),
+        "100",
+        "More 5xx replies than this in one session end it with 421.",
+    ),
+    built(
+        "submission.bare_line_ends",
+        Kind::Word {
+            words: words_of::<BareLineEnds>,
+            not_yet: &[],
+        },
+        Default::Is("\"reject\""),
+        "\"normalize\"",
+        "What happens to a message with a CR or LF that stands alone. RFC 5321 section 2.3.8 forbids \
+         them, and they have been used to smuggle a second message. `normalize` makes them CRLF, for \
+         old local applications; only CRLF.CRLF ends the data either way.",
+    ),
+    built(
+        "submission.auth_in_clear",
+        Kind::Word {
+            words: words_of::<AuthInClear>,
+            not_yet: &[],
+        },
+        Default::Is("\"loopback_only\""),
+        "\"anywhere\"",
+        "Where AUTH is offered without TLS. Anywhere but on loopback, others can read the password \
+         (RFC 4954 section 4).",
+    ),
+    built(
+        "submission.received_headers_max",
+        Kind::Count {
+            least: 10,
+            most: 1000,
+        },
+        Default::Is("50"),
+        "100",
+        "More Received headers than this is a loop: 554 5.4.6 (RFC 5321 section 6.3).",
+    ),
+    built(
+        "tls.certificate",
+        Kind::Path,
+        Default::Required,
+        "\"/etc/relayd/tls/cert.pem\"",
+        "The certificate and its chain, in PEM; read again when it changes.",
+    ),
+    built(
+        "tls.key",
+        Kind::Path,
+        Default::Required,
+        "\"/etc/relayd/tls/key.pem\"",
+        "The private key of the certificate, in PEM.",
+    ),
+    built(
+        "user[].name",
+        Kind::Text,
+        Default::Required,
+        "\"billing\"",
+        "The name that the client logs in with.",
+    ),
+    built(
+        "user[].password_hash",
+        Kind::Secret,
+        Default::Otherwise("from `password_file`"),
+        "\"$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$Jo8LSCpFYYuE2X7dPEEpBw\"",
+        "The password's Argon2 hash; `relayctl user hash` makes one.",
+    ),
+    built(
+        "user[].password_file",
+        Kind::Path,
+        Default::Otherwise("none"),
+        "\"/etc/relayd/secrets.d/billing\"",
+        "A file with that hash, where it shall not stand in this file. One of the two is needed.",
+    ),
+    built(
+        "user[].senders",
+        Kind::List(&Kind::SenderPattern),
+        Default::Is("[]"),
+        "[\"*@billing.example.com\"]",
+        "What MAIL FROM and From may say. Empty: anything.",
+    ),
+    built(
+        "user[].rate",
+        Kind::Rate,
+        Default::Otherwise("no limit"),
+        "\"100/min\"",
+        "How many messages this user may hand in.",
+    ),
+    built(
+        "dns.servers",
+        Kind::List(&Kind::DnsServer),
+        Default::Is("[]"),
+        "[\"127.0.0.1:53\"]",
+        "The resolvers. Empty: those of the system's resolv.conf.",
+    ),
+    not_yet(
+        "dns.trust_ad",
+        Kind::Text,
+        "true",
+        "DANE (RFC 7672), which needs a validating resolver",
+    ),
+    built(
+        "delivery.port",
+        Kind::Count {
+            least: 1,
+            most: 65_535,
+        },
+        Default::Is("25"),
+        "2525",
+        "The port of MX hosts. Anything but 25 is for tests.",
+    ),
+    built(
+        "delivery.source_addresses",
+        Kind::List(&Kind::IpAddress),
+        Default::Is("[]"),
+        "[\"192.0.2.10\", \"2001:db8::10\"]",
+        "The addresses of this machine that mail goes out from. Empty: the kernel chooses.",
+    ),
+    built(
+        "delivery.address_family",
+        Kind::Word {
+            words: words_of::<AddressFamily>,
+            not_yet: &[],
+        },
+        Default::Is("\"ipv4_first\""),
+        "\"ipv6_first\"",
+        "Which addresses of a host are tried first, or only. Large providers refuse IPv6 from \
+         addresses without a PTR record.",
+    ),
+    built(
+        "delivery.private_addresses",
+        Kind::Word {
+            words: words_of::<PrivateAddresses>,
+            not_yet: &[],
+        },
+        Default::Is("\"refused\""),
+        "\"allowed\"",
+        "Whether an MX host may have a private or loopback address. Foreign DNS could otherwise make \
+         relayd speak to hosts of your own network. The hosts of a [[route]] always may.",
+    ),
+    built(
+        "delivery.sessions_max",
+        Kind::Count {
+            least: 1,
+            most: 100_000,
+        },
+        Default::Is("500"),
+        "2000",
+        "Sessions at once, all sites together. Each takes a file and some memory.",
+    ),
+    built(
+        "delivery.idle",
+        Kind::Duration {
+            least: Duration::from_millis(0),
+            most: seconds(5 * MINUTE),
+        },
+        Default::Is("\"3s\""),
+        "\"10s\"",
+        "How long a session without work is kept for more mail. Longer takes connections from \
+         others.",
+    ),
+    built(
+        "delivery.pipelining",
+        Kind::Word {
+            words: words_of::<Pipelining>,
+            not_yet: &[],
+        },
+        Default::Is("\"where_offered\""),
+        "\"never\"",
+        "Whether commands are sent in groups where the server offers it (RFC 2920).",
+    ),
+    built(
+        "delivery.timeouts.connect",
+        TIMEOUT,
+        Default::Is("\"30s\""),
+        "\"10s\"",
+        "The TCP connection.",
+    ),
+    built(
+        "delivery.timeouts.banner",
+        TIMEOUT,
+        Default::Is("\"5m\""),
+        "\"1m\"",
+        "The greeting (RFC 5321 section 4.5.3.2.1).",
+    ),
+    built(
+        "delivery.timeouts.ehlo",
+        TIMEOUT,
+        Default::Is("\"5m\""),
+        "\"1m\"",
+        "The reply to EHLO or HELO.",
+    ),
+    built(
+        "delivery.timeouts.starttls",
+        TIMEOUT,
+        Default::Is("\"30s\""),
+        "\"10s\"",
+        "The reply to STARTTLS, and the handshake.",
+    ),
+    built(
+        "delivery.timeouts.auth",
+        TIMEOUT,
+        Default::Is("\"2m\""),
+        "\"30s\"",
+        "Each reply to AUTH.",
+    ),
+    built(
+        "delivery.timeouts.mail",
+        TIMEOUT,
+        Default::Is("\"5m\""),
+        "\"1m\"",
+        "The reply to MAIL (RFC 5321 section 4.5.3.2.2).",
+    ),
+    built(
+        "delivery.timeouts.rcpt",
+        TIMEOUT,
+        Default::Is("\"5m\""),
+        "\"1m\"",
+        "The reply to RCPT (RFC 5321 section 4.5.3.2.3). Servers that look at other servers first \
+         take their time.",
+    ),
+    built(
+        "delivery.timeouts.data",
+        TIMEOUT,
+        Default::Is("\"2m\""),
+        "\"1m\"",
+        "The reply to DATA (RFC 5321 section 4.5.3.2.4).",
+    ),
+    built(
+        "delivery.timeouts.body",
+        TIMEOUT,
+        Default::Is("\"3m\""),
+        "\"1m\"",
+        "Each piece of the body (RFC 5321 section 4.5.3.2.5).",
+    ),
+    built(
+        "delivery.timeouts.final_dot",
+        TIMEOUT,
+        Default::Is("\"10m\""),
+        "\"15m\"",
+        "The reply to the whole message (RFC 5321 section 4.5.3.2.6). A shorter time means that a \
+         slow server's messages arrive twice.",
+    ),
+    built(
+        "delivery.timeouts.rset",
+        TIMEOUT,
+        Default::Is("\"20s\""),
+        "\"10s\"",
+        "The reply to RSET.",
+    ),
+    built(
+        "delivery.timeouts.quit",
+        TIMEOUT,
+        Default::Is("\"5s\""),
+        "\"1s\"",
+        "The reply to QUIT; nothing depends on it.",
+    ),
+    built(
+        "route[].to",
+        Kind::ListOfSome(&Kind::DomainPattern),
+        Default::Required,
+        "[\"example.net\", \"*.example.org\", \"*\"]",
+        "Which recipient domains. `*` takes address literals, too.",
+    ),
+    built(
+        "route[].via",
+        Kind::List(&Kind::HostPort),
+        Default::Required,
+        "[\"smtp.upstream.example:587\", \"smtp2.upstream.example:465\"]",
+        "The relays, tried in this order; on port 465 TLS starts at once (RFC 8314). Empty: by the \
+         domain's own MX, an exception from a wider route.",
+    ),
+    built(
+        "route[].tls",
+        TLS,
+        Default::Otherwise("`verify` with a login, else `opportunistic`"),
+        "\"verify\"",
+        "The least that is required. `opportunistic`: where offered, any certificate. `require`: \
+         always, any certificate. `verify`: always, with a certificate valid for the relay's name.",
+    ),
+    built(
+        "route[].username",
+        Kind::Text,
+        Default::Otherwise("no login"),
+        "\"app\"",
+        "The name to log in to the relays with (RFC 4954).",
+    ),
+    built(
+        "route[].password_file",
+        Kind::Path,
+        Default::Otherwise("no login"),
+        "\"/etc/relayd/secrets.d/upstream\"",
+        "A file whose first line is the password for `username`.",
+    ),
+    built(
+        "limit[].to",
+        Kind::List(&Kind::DomainPattern),
+        Default::Is("[]"),
+        "[\"gmail.com\", \"*.example.org\"]",
+        "By recipient domain; `*` is for all.",
+    ),
+    built(
+        "limit[].provider",
+        Kind::List(&Kind::Text),
+        Default::Is("[]"),
+        "[\"google\"]",
+        "By provider, a named group of sites in the policy table.",
+    ),
+    built(
+        "limit[].mx",
+        Kind::List(&Kind::DomainPattern),
+        Default::Is("[]"),
+        "[\"*.google.com\"]",
+        "By the name of an MX host.",
+    ),
+    built(
+        "limit[].rate",
+        Kind::Rate,
+        Default::Otherwise("no limit"),
+        "\"20/s\"",
+        "Messages to the site in so much time.",
+    ),
+    built(
+        "limit[].connections",
+        Kind::Count {
+            least: 1,
+            most: 10_000,
+        },
+        Default::Otherwise("10"),
+        "20",
+        "Sessions at once with the site.",
+    ),
+    built(
+        "limit[].messages_per_connection",
+        Kind::Count {
+            least: 1,
+            most: 1_000_000,
+        },
+        Default::Otherwise("100"),
+        "20",
+        "Messages in one session; then a new one is made.",
+    ),
+    built(
+        "limit[].recipients_per_transaction",
+        Kind::Count {
+            least: 1,
+            most: 100_000,
+        },
+        Default::Otherwise("100"),
+        "50",
+        "Recipients of one transaction. Every server must take 100 (RFC 5321 section 4.5.3.1.8).",
+    ),
+    built(
+        "limit[].tls",
+        TLS,
+        Default::Otherwise("`opportunistic`"),
+        "\"verify\"",
+        "The least that is required, as for a [[route]].",
+    ),
+    built(
+        "retry.*.steps",
+        Kind::ListOfSome(&Kind::Duration {
+            least: Duration::from_millis(100),
+            most: seconds(7 * DAY),
+        }),
+        Default::Is("[\"1m\", \"5m\", \"15m\", \"30m\", \"1h\", \"2h\", \"4h\"]"),
+        "[\"30s\", \"5m\", \"30m\", \"2h\"]",
+        "How long to wait after the first, second... attempt; the last one repeats. RFC 5321 section \
+         4.5.4.1 asks for 30 minutes in the long run; the short first steps pass greylisting.",
+    ),
+    built(
+        "retry.*.jitter",
+        Kind::Percentage { most: 50 },
+        Default::Is("\"10%\""),
+        "\"20%\"",
+        "Each wait is made longer or shorter by up to this much, so that mail that was deferred \
+         together does not come back together.",
+    ),
+    built(
+        "retry.*.max_age",
+        Kind::Duration {
+            least: seconds(1),
+            most: seconds(30 * DAY),
+        },
+        Default::Is("\"5d\""),
+        "\"2d\"",
+        "From arrival to giving up; the last try comes at the deadline. RFC 5321 section 4.5.4.1 asks \
+         for 4 to 5 days.",
+    ),
+    built(
+        "retry.*.warn_after",
+        Kind::DurationOrNever {
+            least: seconds(1),
+            most: seconds(30 * DAY),
+        },
+        Default::Is("\"4h\""),
+        "\"never\"",
+        "The sender gets a report that the message is late after this long; `never`: no such report.",
+    ),
+    built(
+        "policy.files",
+        Kind::List(&Kind::PathPattern),
+        Default::Is("[\"/etc/relayd/policy.d/*.toml\"]"),
+        "[\"/etc/relayd/policy.d/*.toml\"]",
+        "Files with rules that are tried before the default table, in this order.",
+    ),
+    built(
+        "dkim[].domain",
+        Kind::Domain,
+        Default::Required,
+        "\"example.com\"",
+        "The domain of From that is signed for.",
+    ),
+    built(
+        "dkim[].selector",
+        Kind::DkimSelector,
+        Default::Required,
+        "\"s2026\"",
+        "The public key stands in DNS at SELECTOR._domainkey.DOMAIN.",
+    ),
+    built(
+        "dkim[].key",
+        Kind::Path,
+        Default::Required,
+        "\"/etc/relayd/dkim/example.com.s2026.pem\"",
+        "The private key, RSA or Ed25519 (RFC 8463), PKCS#8 in PEM.",
+    ),
+    built(
+        "dsn.from",
+        Kind::Mailbox,
+        Default::Otherwise("postmaster at `hostname`"),
+        "\"postmaster@example.com\"",
+        "The From of reports. Their reverse-path is always empty (RFC 3464 section 2).",
+    ),
+    built(
+        "admin.socket",
+        Kind::Path,
+        Default::Is("\"/run/relayd/relayd.sock\""),
+        "\"/run/relayd/relayd.sock\"",
+        "The socket for relayctl; its owner and group may use it (mode 0660).",
+    ),
+    not_yet(
+        "admin.http",
+        Kind::ListenAddress,
+        "\"127.0.0.1:8025\"",
+        "the dashboard and the HTTP API",
+    ),
+    built(
+        "log.format",
+        Kind::Word {
+            words: words_of::<LogFormat>,
+            not_yet: &[],
+        },
+        Default::Is("\"auto\""),
+        "\"json\"",
+        "`auto`: text on a terminal and for journald, else JSON.",
+    ),
+    built(
+        "log.level",
+        Kind::Text,
+        Default::Is("\"info\""),
+        "\"warn,relay_deliver=debug\"",
+        "`error`, `warn`, `info`, `debug` or `trace`, also by module.",
+    ),
+    not_yet(
+        "webhook",
+        Kind::Table,
+        "[]",
+        "the delivery of events to web hooks",
+    ),
+];

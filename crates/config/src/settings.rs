@@ -207,6 +207,26 @@ pub struct Relay {
     pub port: u16,
 }
 
+impl Relay {
+    /// A loopback address or `localhost`.
+    pub(crate) fn is_loopback(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => self.host == "localhost",
+        }
+    }
+}
+
+/// As in `via`: `smtp.example.com:587`, `[2001:db8::1]:587`.
+impl std::fmt::Display for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.parse::<IpAddr>() {
+            Ok(address) => SocketAddr::new(address, self.port).fmt(f),
+            Err(_) => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
 #[derive(Clone)]
 pub struct Login {
     pub username: String,

@@ -1,0 +1,406 @@
+//! From the merged tree to the [`Config`], table by table; the checks that need more than one key
+//! are asked of [`crate::check`] as soon as their table has been read.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use relay_policy::{Schedule, TlsRequirement};
+use relay_smtp::Domain;
+
+use crate::check::{self, Files};
+use crate::section::Section;
+use crate::settings::*;
+use crate::value::{
+    count, dns_server, domain, domain_pattern, duration, duration_or_never, host_port, ip_address,
+    list, listen_address, mailbox, net, path, percentage, rate, selector, sender_pattern, size,
+    text, word,
+};
+
+/// Reads everything. None where something that must be given is missing or wrong: then a mistake
+/// has been noted.
+pub(crate) fn config(
+    root: &Section<'_>,
+    system_hostname: &str,
+    files: &dyn Files,
+) -> Option<Config> {
+    // Each part is read before any `?`, so that all mistakes are found.
+    let hostname = hostname(root, system_hostname);
+    let state = StateSettings {
+        dir: root.section("state").value("dir", path),
+    };
+    let submission = submission(&root.section("submission"));
+    let tls = tls_files(&root.section("tls"), files);
+    let users = users(root, files);
+    let listeners = listeners(root);
+    let dns = Dns {
+        servers: root.section("dns").value("servers", list(dns_server)),
+    };
+    let delivery = delivery(&root.section("delivery"));
+    let routes = routes(root, files);
+    let limits = limits(root);
+    let retry = schedules(root);
+    let policy = PolicyFiles {
+        files: root.section("policy").value("files", list(text)),
+    };
+    check::policy(root, &policy, &retry, files);
+    let dkim = dkim_keys(root, files);
+    let hostname = hostname?;
+    let dsn = Dsn {
+        from: root
+            .section("dsn")
+            .optional("from", mailbox)
+            .unwrap_or_else(|| format!("postmaster@{hostname}")),
+    };
+    let admin = Admin {
+        socket: root.section("admin").value("socket", path),
+    };
+    let log = log(&root.section("log"));
+    Some(Config {
+        hostname: hostname.to_ascii(),
+        state,
+        listeners,
+        submission,
+        tls: tls?,
+        users,
+        dns,
+        delivery,
+        routes,
+        limits,
+        retry,
+        policy,
+        dkim,
+        dsn,
+        admin,
+        log,
+        warnings: Vec::new(),
+    })
+}
+
+fn hostname(root: &Section<'_>, system_hostname: &str) -> Option<Domain> {
+    let name = if root.has("hostname") {
+        root.optional("hostname", domain)?
+    } else {
+        match Domain::parse(system_hostname) {
+            Ok(name) => name,
+            Err(error) => {
+                root.refuse_table(&format!(
+                    "hostname: the system's name {system_hostname:?} is no domain name ({error}); \
+                     set hostname = \"relay.example.com\""
+                ));
+                return None;
+            }
+        }
+    };
+    if !name.as_str().contains('.') {
+        root.warn(
+            "hostname",
+            &format!(
+                "{name} has no dot; many servers refuse mail from a name that is not in DNS; set \
+                 hostname = \"relay.example.com\""
+            ),
+        );
+    }
+    Some(name)
+}
+
+fn submission(table: &Section<'_>) -> Submission {
+    Submission {
+        message_bytes_max: table.value("message_bytes_max", size),
+        recipients_max: table.value("recipients_max", count),
+        sessions_max: table.value("sessions_max", count),
+        sessions_per_address_max: table.value("sessions_per_address_max", count),
+        idle_timeout: table.value("idle_timeout", duration),
+        errors_max: table.value("errors_max", count),
+        bare_line_ends: table.value("bare_line_ends", word),
+        auth_in_clear: table.value("auth_in_clear", word),
+        received_headers_max: table.value("received_headers_max", count),
+    }
+}
+
+/// The outer None: a mistake. The inner one: not given.
+fn tls_files(table: &Section<'_>, files: &dyn Files) -> Option<Option<TlsFiles>> {
+    if !table.is_given() {
+        return Some(None);
+    }
+    let certificate = table.required("certificate", path);
+    let key = table.required("key", path);
+    if let Some(path) = &certificate {
+        check::file(table, "certificate", path, files, |pem| {
+            files.check_certificate(pem)
+        });
+    }
+    if let Some(path) = &key {
+        check::file(table, "key", path, files, |pem| files.check_tls_key(pem));
+    }
+    Some(Some(TlsFiles {
+        certificate: certificate?,
+        key: key?,
+    }))
+}
+
+fn users(root: &Section<'_>, files: &dyn Files) -> Vec<User> {
+    let mut users: Vec<User> = Vec::new();
+    for table in root.each("user") {
+        let name = table.required("name", text);
+        let password_hash = check::password_hash(&table, files);
+        let senders = table.value("senders", list(sender_pattern));
+        let rate = table.optional("rate", rate);
+        let (Some(name), Some(password_hash)) = (name, password_hash) else {
+            continue;
+        };
+        if users.iter().any(|user| user.name == name) {
+            table.refuse(
+                "name",
+                "there is already a [[user]] of this name; remove one",
+            );
+        }
+        users.push(User {
+            name,
+            password_hash,
+            senders,
+            rate,
+        });
+    }
+    users
+}
+
+fn listeners(root: &Section<'_>) -> Vec<Listener> {
+    let tables = root.each("listener");
+    if tables.is_empty() {
+        return vec![default_listener(root)];
+    }
+    let mut listeners: Vec<Listener> = Vec::new();
+    for table in tables {
+        let address = table.required("address", listen_address);
+        let tls = table.optional("tls", word);
+        let auth = table.optional("auth", word);
+        let trusted = table.optional("trusted", list(net));
+        check::tls_has_certificate(root, &table, tls);
+        check::auth_has_users(root, &table, auth);
+        let Some(address) = address else {
+            continue;
+        };
+        let listener = Listener {
+            tls: tls.unwrap_or_else(|| default_tls(root)),
+            auth: auth.unwrap_or_else(|| default_auth(root)),
+            trusted: trusted.unwrap_or_else(|| match is_local(&address) {
+                Locality::ThisMachine => loopback_nets(),
+                Locality::Others => Vec::new(),
+            }),
+            address,
+        };
+        check::not_open_to_the_world(&table, &listener);
+        check::somebody_may_relay(&table, &listener);
+        check::address_is_free(&table, &listener, &listeners);
+        listeners.push(listener);
+    }
+    listeners
+}
+
+fn default_listener(root: &Section<'_>) -> Listener {
+    Listener {
+        address: ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 2525))),
+        tls: default_tls(root),
+        auth: default_auth(root),
+        trusted: loopback_nets(),
+    }
+}
+
+fn default_tls(root: &Section<'_>) -> ListenerTls {
+    match root.section("tls").is_given() {
+        true => ListenerTls::Starttls,
+        false => ListenerTls::None,
+    }
+}
+
+fn default_auth(root: &Section<'_>) -> AuthDemand {
+    match root.each("user").is_empty() {
+        true => AuthDemand::None,
+        false => AuthDemand::Optional,
+    }
+}
+
+/// Who can reach a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Locality {
+    ThisMachine,
+    Others,
+}
+
+pub(crate) fn is_local(address: &ListenAddress) -> Locality {
+    match address {
+        ListenAddress::Tcp(address) if address.ip().to_canonical().is_loopback() => {
+            Locality::ThisMachine
+        }
+        ListenAddress::Tcp(_) => Locality::Others,
+        ListenAddress::Unix(_) => Locality::ThisMachine,
+    }
+}
+
+fn loopback_nets() -> Vec<IpNet> {
+    let v4 = IpNet::new_assert(IpAddr::from([127, 0, 0, 0]), 8);
+    let v6 = IpNet::new_assert(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), 128);
+    vec![v4, v6]
+}
+
+fn delivery(table: &Section<'_>) -> Delivery {
+    let timeouts = table.section("timeouts");
+    Delivery {
+        port: table.value("port", count),
+        source_addresses: table.value("source_addresses", list(ip_address)),
+        address_family: table.value("address_family", word),
+        private_addresses: table.value("private_addresses", word),
+        sessions_max: table.value("sessions_max", count),
+        idle: table.value("idle", duration),
+        pipelining: table.value("pipelining", word),
+        timeouts: Timeouts {
+            connect: timeouts.value("connect", duration),
+            banner: timeouts.value("banner", duration),
+            ehlo: timeouts.value("ehlo", duration),
+            starttls: timeouts.value("starttls", duration),
+            auth: timeouts.value("auth", duration),
+            mail: timeouts.value("mail", duration),
+            rcpt: timeouts.value("rcpt", duration),
+            data: timeouts.value("data", duration),
+            body: timeouts.value("body", duration),
+            final_dot: timeouts.value("final_dot", duration),
+            rset: timeouts.value("rset", duration),
+            quit: timeouts.value("quit", duration),
+        },
+    }
+}
+
+fn routes(root: &Section<'_>, files: &dyn Files) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
+    for table in root.each("route") {
+        let to = table.required("to", list(domain_pattern));
+        let via = table.required("via", list(host_port));
+        let tls: Option<TlsRequirement> = table.optional("tls", word);
+        let login = check::login(&table, files);
+        let (Some(to), Some(via)) = (to, via) else {
+            continue;
+        };
+        let default_tls = match table.has("username") {
+            // A password is told to nobody but the relay itself.
+            true => TlsRequirement::Verify,
+            false => TlsRequirement::Opportunistic,
+        };
+        let names: Vec<String> = via.iter().map(Relay::to_string).collect();
+        let route = Route {
+            to,
+            name: Arc::from(names.join(",")),
+            via,
+            tls: tls.unwrap_or(default_tls),
+            login,
+        };
+        check::route(&table, &route, &routes);
+        routes.push(route);
+    }
+    routes
+}
+
+fn limits(root: &Section<'_>) -> Vec<Limit> {
+    let read = |table: Section<'_>| {
+        let limit = Limit {
+            to: table.value("to", list(domain_pattern)),
+            provider: table.value("provider", list(text)),
+            mx: table.value("mx", list(domain_pattern)),
+            rate: table.optional("rate", rate),
+            connections: table.optional("connections", count),
+            messages_per_connection: table.optional("messages_per_connection", count),
+            recipients_per_transaction: table.optional("recipients_per_transaction", count),
+            tls: table.optional("tls", word),
+        };
+        let names = ["to", "provider", "mx"];
+        if limit.to.is_empty() && limit.provider.is_empty() && limit.mx.is_empty() {
+            // After a mistake in one of them the list is empty, too; that has been told.
+            if !names.iter().any(|key| table.has(key)) {
+                table.refuse_table(
+                    "it does not say for whom; add to = [\"*\"] or to = [\"example.com\"]",
+                );
+            }
+        }
+        limit
+    };
+    root.each("limit").into_iter().map(read).collect()
+}
+
+/// What `[retry.NAME]` does not set comes from `[retry.default]`.
+fn schedules(root: &Section<'_>) -> BTreeMap<String, Schedule> {
+    let named = root.named("retry");
+    let default = named
+        .iter()
+        .find(|(name, _)| *name == "default")
+        .map_or_else(
+            || root.absent("retry.default", "retry.*"),
+            |(_, table)| table.clone(),
+        );
+    let base = schedule(&default, None);
+    let mut schedules = BTreeMap::new();
+    for (name, table) in named.iter().filter(|(name, _)| *name != "default") {
+        schedules.insert((*name).to_owned(), schedule(table, Some(&base)));
+    }
+    schedules.insert("default".to_owned(), base);
+    schedules
+}
+
+fn schedule(table: &Section<'_>, base: Option<&Schedule>) -> Schedule {
+    let steps = list(duration);
+    let read = match base {
+        None => Schedule {
+            steps: table.value("steps", steps),
+            jitter: table.value("jitter", percentage),
+            max_age: table.value("max_age", duration),
+            warn_after: table.value("warn_after", duration_or_never),
+        },
+        Some(base) => Schedule {
+            steps: table
+                .optional("steps", steps)
+                .unwrap_or_else(|| base.steps.clone()),
+            jitter: table.optional("jitter", percentage).unwrap_or(base.jitter),
+            max_age: table.optional("max_age", duration).unwrap_or(base.max_age),
+            warn_after: table
+                .optional("warn_after", duration_or_never)
+                .unwrap_or(base.warn_after),
+        },
+    };
+    check::schedule(table, &read);
+    read
+}
+
+fn dkim_keys(root: &Section<'_>, files: &dyn Files) -> Vec<DkimKey> {
+    let mut keys: Vec<DkimKey> = Vec::new();
+    for table in root.each("dkim") {
+        let domain = table.required("domain", domain);
+        let selector = table.required("selector", selector);
+        let key = table.required("key", path);
+        if let Some(path) = &key {
+            check::file(&table, "key", path, files, |pem| files.check_dkim_key(pem));
+        }
+        let (Some(domain), Some(selector), Some(key)) = (domain, selector, key) else {
+            continue;
+        };
+        let twice = |other: &DkimKey| other.domain == domain && other.selector == selector;
+        if keys.iter().any(twice) {
+            table.refuse(
+                "selector",
+                "there is already a [[dkim]] of this domain and selector; remove one",
+            );
+        }
+        keys.push(DkimKey {
+            domain,
+            selector,
+            key,
+        });
+    }
+    keys
+}
+
+fn log(table: &Section<'_>) -> Log {
+    Log {
+        format: table.value("format", word),
+        level: table.value("level", text),
+    }
+}
