@@ -1,7 +1,8 @@
 //! Reads the header of a message as it is: fields as byte ranges, authors, what is missing. Never
 //! fails, whatever the bytes; what a field means to policy is left to others.
 
-use relay_smtp::{Domain, Mailbox};
+use relay_smtp::address::{Path, take_path};
+use relay_smtp::{Domain, Host, Mailbox};
 
 /// One header field, borrowed from the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,11 +152,253 @@ pub fn authors(message: &[u8]) -> Vec<Author> {
 
 /// The domains of the authors, each once, in order: whose DKIM key may sign.
 pub fn author_domains(message: &[u8]) -> Vec<Domain> {
-    let _ = message;
-    todo!()
+    let mut domains = Vec::new();
+    for author in authors(message) {
+        if let Author::Mailbox(mailbox) = author
+            && let Host::Domain(domain) = mailbox.host()
+            && !domains.contains(domain)
+        {
+            domains.push(domain.clone());
+        }
+    }
+    domains
 }
 
+/// Cuts an address-list (RFC 5322 section 3.4) into its addresses. Strict where two readers could
+/// take a different address out of the same text: such a text is `Unreadable`.
 fn addresses(list: &str) -> Vec<Author> {
-    let _ = list;
-    todo!()
+    let mut authors = Vec::new();
+    let mut entry = Entry::default();
+    let mut inside = Inside::Text;
+    let mut chars = list.chars();
+    while let Some(c) = chars.next() {
+        inside = match (inside, c) {
+            (Inside::Comment(1), ')') => Inside::Text,
+            (Inside::Comment(depth), ')') => Inside::Comment(depth - 1),
+            (Inside::Comment(depth), '(') => Inside::Comment(depth + 1),
+            (Inside::Comment(_), '\\') => {
+                chars.next();
+                inside
+            }
+            (Inside::Comment(_), _) => inside,
+            (Inside::Quotes, '\\') => {
+                entry.push(c);
+                chars.next().into_iter().for_each(|pair| entry.push(pair));
+                inside
+            }
+            (Inside::Text, '(') => Inside::Comment(1),
+            (Inside::Text, '<') => {
+                entry.open();
+                inside
+            }
+            (Inside::Text, '>') => {
+                entry.close();
+                inside
+            }
+            (Inside::Text, ',' | ';') if entry.place != Place::Angle => {
+                authors.extend(std::mem::take(&mut entry).author());
+                inside
+            }
+            // What stood before is the name of a group.
+            (Inside::Text, ':') if entry.place != Place::Angle => {
+                entry = Entry::default();
+                inside
+            }
+            (_, c) => {
+                entry.push(c);
+                match (inside, c) {
+                    (Inside::Text, '"') => Inside::Quotes,
+                    (Inside::Text, '[') => Inside::Literal,
+                    (Inside::Quotes, '"') | (Inside::Literal, ']') => Inside::Text,
+                    (unchanged, _) => unchanged,
+                }
+            }
+        };
+    }
+    if inside != Inside::Text {
+        entry.place = Place::Broken;
+    }
+    authors.extend(entry.author());
+    authors
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inside {
+    Text,
+    Quotes,
+    Literal,
+    /// How deep.
+    Comment(u32),
+}
+
+/// One address while it is read.
+#[derive(Debug, Default)]
+struct Entry {
+    /// All that is not in angle brackets: a name, or the address itself.
+    text: String,
+    angle: String,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    BeforeAngle,
+    Angle,
+    AfterAngle,
+    /// Brackets where none can be, or text behind them.
+    Broken,
+}
+
+impl Entry {
+    fn push(&mut self, c: char) {
+        match self.place {
+            Place::BeforeAngle | Place::Broken => self.text.push(c),
+            Place::Angle => self.angle.push(c),
+            Place::AfterAngle if c.is_whitespace() => {}
+            Place::AfterAngle => {
+                self.place = Place::Broken;
+                self.text.push(c);
+            }
+        }
+    }
+    fn open(&mut self) {
+        self.place = match self.place {
+            Place::BeforeAngle => Place::Angle,
+            Place::Angle | Place::AfterAngle | Place::Broken => Place::Broken,
+        };
+    }
+    fn close(&mut self) {
+        self.place = match self.place {
+            Place::Angle => Place::AfterAngle,
+            Place::BeforeAngle | Place::AfterAngle | Place::Broken => Place::Broken,
+        };
+    }
+    /// None for the nothing between two commas.
+    fn author(self) -> Option<Author> {
+        let text = self.text.trim();
+        let read = match self.place {
+            Place::BeforeAngle if text.is_empty() => return None,
+            Place::BeforeAngle => Mailbox::parse(text).ok(),
+            // With an obsolete route before it, perhaps (RFC 5322 section 4.4).
+            Place::AfterAngle => match take_path(&format!("<{}>", self.angle.trim())) {
+                Ok((Path::Mailbox(mailbox), "")) => Some(mailbox),
+                Ok(_) | Err(_) => None,
+            },
+            Place::Angle | Place::Broken => None,
+        };
+        Some(read.map_or_else(
+            || Author::Unreadable(format!("{text} {}", self.angle).trim().to_owned()),
+            Author::Mailbox,
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(message: &str) -> Vec<String> {
+        fields(message.as_bytes())
+            .map(|field| String::from_utf8_lossy(field.name).into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn fields_end_at_the_empty_line_at_any_other_line_or_with_the_message() {
+        for (message, wanted, end_wanted) in [
+            ("", vec![], (0, 0, EndedBy::EndOfMessage)),
+            ("\r\nbody", vec![], (0, 2, EndedBy::EmptyLine)),
+            (
+                "A: 1\r\n\r\nB: 2\r\n",
+                vec!["A"],
+                (6, 8, EndedBy::EmptyLine),
+            ),
+            ("A: 1\r\n", vec!["A"], (6, 6, EndedBy::EndOfMessage)),
+            ("A: 1", vec!["A"], (4, 4, EndedBy::EndOfMessage)),
+            (
+                "A: 1\r\n 2\r\n\t3\r\nB :\r\nhello\r\n",
+                vec!["A", "B"],
+                (19, 19, EndedBy::OtherLine),
+            ),
+            (
+                "hello: world is no field: no\r\n",
+                vec!["hello"],
+                (30, 30, EndedBy::EndOfMessage),
+            ),
+            ("two words: x\r\n", vec![], (0, 0, EndedBy::OtherLine)),
+            (": x\r\n", vec![], (0, 0, EndedBy::OtherLine)),
+            (" x\r\nA: 1\r\n", vec![], (0, 0, EndedBy::OtherLine)),
+            ("caf\u{e9}: x\r\n", vec![], (0, 0, EndedBy::OtherLine)),
+        ] {
+            assert_eq!(names(message), wanted, "{message:?}");
+            let (fields, body, by) = end_wanted;
+            assert_eq!(
+                end(message.as_bytes()),
+                HeaderEnd { fields, body, by },
+                "{message:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_folded_value_is_read_in_one_line() {
+        let message = b"Subject:  one\r\n two\r\n\tthree \r\nX: \xff\r\n\r\nSubject: no\r\n";
+        assert_eq!(value(message, "subject").unwrap(), "one two\tthree");
+        assert_eq!(value(message, "x").unwrap(), "\u{fffd}");
+        assert!(!has(message, "Date"));
+        assert_eq!(
+            received_count(b"Received: a\r\nRECEIVED: b\r\n\r\nReceived: c"),
+            2
+        );
+    }
+
+    #[test]
+    fn authors_are_found_in_all_the_forms_that_mail_has() {
+        for (from, wanted) in [
+            ("a@b", "a@b"),
+            ("Ann <a@b>", "a@b"),
+            ("\"Ann, <x@y>\" <a@b>", "a@b"),
+            ("(x@y, (z)) a@b (Ann)", "a@b"),
+            ("Ann (c) <a@b> (d)", "a@b"),
+            ("a@b, c@d", "a@b|c@d"),
+            ("Us: a@b, C <c@d>;", "a@b|c@d"),
+            ("<@r.example,@s.example:a@b>", "a@b"),
+            ("\"x y\"@b", "\"x y\"@b"),
+            ("a@[IPv6:::1]", "a@[IPv6:::1]"),
+            ("=?utf-8?q?Ann?=\r\n <a@B>", "a@b"),
+            (",, a@b,", "a@b"),
+            ("nobody:;", ""),
+            ("", ""),
+            ("undisclosed", "?undisclosed"),
+            ("<a@b> <c@d>", "?c@d a@b"),
+            ("a@b c@d", "?a@b c@d"),
+            ("<a@b> c@d", "?c@d a@b"),
+            ("<a@b", "?a@b"),
+            ("\"a@b", "?\"a@b"),
+            ("(a@b", "?"),
+            ("Ann <>", "?Ann"),
+        ] {
+            let message = format!("From: {from}\r\n\r\n");
+            let found: Vec<String> = authors(message.as_bytes())
+                .into_iter()
+                .map(|author| match author {
+                    Author::Mailbox(mailbox) => mailbox.to_string(),
+                    Author::Unreadable(text) => format!("?{text}"),
+                })
+                .collect();
+            assert_eq!(found.join("|"), wanted, "{from}");
+        }
+    }
+
+    #[test]
+    fn the_domains_of_all_from_fields_count_once_each() {
+        let message =
+            b"From: a@x.test, b@X.test, c@[192.0.2.1]\r\nfrom: d@y.test\r\n\r\nFrom: e@z.test";
+        let domains: Vec<String> = author_domains(message)
+            .iter()
+            .map(Domain::to_string)
+            .collect();
+        assert_eq!(domains, ["x.test", "y.test"]);
+    }
 }

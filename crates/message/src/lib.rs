@@ -8,3 +8,4 @@ pub mod dkim;
 pub mod dsn;
 pub mod header;
 pub mod received;
+mod text;
