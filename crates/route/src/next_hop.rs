@@ -313,3 +313,6 @@ fn in_family_order(addresses: Vec<IpAddr>, family: AddressFamily) -> Vec<IpAddr>
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,116 @@
 //! The health of a site: failures in a row, suspension, the probe that reopens it.
+
+use rand::RngExt;
+
+use crate::time::{MINUTE, Micros};
+
+/// So many dispatches in a row that reached no host suspend the site. One or two may be chance.
+const FAILURES_MAX: u32 = 3;
+/// The first suspension, doubled by each failed probe.
+const PAUSE_FIRST: Micros = MINUTE;
+const PAUSE_MAX: Micros = 30 * MINUTE;
+
+/// Counts only dispatches that reached no host at all, never a recipient's reply.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Health {
+    failures: u32,
+    /// When the last suspension began; dispatches given out before it say nothing new.
+    since: Micros,
+    until: Micros,
+}
+
+/// What the site may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Well,
+    /// Nothing until then.
+    Suspended(Micros),
+    /// One session, one dispatch at a time, until one of them reaches a host.
+    Probing,
+}
+
+impl Health {
+    pub(crate) fn state(&self, now: Micros) -> State {
+        if self.failures < FAILURES_MAX {
+            State::Well
+        } else if now < self.until {
+            State::Suspended(self.until)
+        } else {
+            State::Probing
+        }
+    }
+
+    /// Failures in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// A host was reached.
+    pub(crate) fn good(&mut self) {
+        *self = Health::default();
+    }
+
+    /// No host was reached by a dispatch that was given out at `assigned`. The pause is stretched by
+    /// up to a tenth, so that sites that died together are not probed together.
+    pub(crate) fn failed(&mut self, assigned: Micros, now: Micros, rng: &mut impl rand::Rng) {
+        if self.failures >= FAILURES_MAX && assigned < self.since {
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        if self.failures < FAILURES_MAX {
+            return;
+        }
+        let doublings = (self.failures - FAILURES_MAX).min(10);
+        let pause = (PAUSE_FIRST << doublings).min(PAUSE_MAX);
+        self.since = now;
+        self.until = now + pause + rng.random_range(0..=pause / 10);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::time::SECOND;
+
+    #[test]
+    fn the_third_failure_in_a_row_suspends_and_each_failed_probe_doubles_the_pause() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut health = Health::default();
+        let mut now = 100 * SECOND;
+        for _ in 0..2 {
+            health.failed(now, now, &mut rng);
+            assert_eq!(health.state(now), State::Well);
+        }
+        for minutes in [1, 2, 4, 8, 16, 30, 30] {
+            health.failed(now, now, &mut rng);
+            let State::Suspended(until) = health.state(now) else {
+                panic!("not suspended");
+            };
+            let pause = until - now;
+            assert!((minutes * MINUTE..=minutes * MINUTE * 11 / 10).contains(&pause));
+            now = until;
+            assert_eq!(health.state(now), State::Probing);
+        }
+        health.good();
+        assert_eq!(health.state(now), State::Well);
+        assert_eq!(health.failures(), 0);
+    }
+
+    #[test]
+    fn failures_of_dispatches_from_before_the_suspension_do_not_lengthen_it() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut health = Health::default();
+        let start = 100 * SECOND;
+        for _ in 0..3 {
+            health.failed(start, start + 30 * SECOND, &mut rng);
+        }
+        let suspended = health.state(start + 30 * SECOND);
+        for _ in 0..20 {
+            health.failed(start, start + 31 * SECOND, &mut rng);
+        }
+        assert_eq!(health.state(start + 31 * SECOND), suspended);
+    }
+}

@@ -1,13 +1,22 @@
 //! The scheduler: jobs wait for their time, then for their site's turn, then for a session.
 //!
 //! The driver (`deliver::run`) owns one `Scheduler`, feeds it events, carries out the actions it
-//! returns, and calls `handle(Event::Tick)` at `wake_at`.
+//! returns, and calls `handle(Event::Tick)` at `wake_at`. What an event changes stands here; who is
+//! served then, in [`crate::pump`].
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use relay_smtp::{NextHop, QueueId};
+
+use crate::hops::Hops;
+use crate::jobs::{HopRef, JobRef, Jobs, Place, Urge};
+use crate::site::{LimitsAge, Site, SiteRef, Suspension};
+use crate::time::{self, Micros, SECOND};
 
 /// All recipients of one message with one next hop. Small: a million of them must fit in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,19 +95,30 @@ pub enum Event {
     Suspend {
         site: SiteId,
         until: Timestamp,
+        /// The rule's name, or the operator's word.
+        rule: Arc<str>,
     },
     Resume {
         site: SiteId,
     },
+    /// Rate and connections are halved until then, and recover step by step.
     Slow {
         site: SiteId,
         until: Timestamp,
+        rule: Arc<str>,
     },
-    /// Limits changed (reload, or learned).
+    /// Limits changed (learned, or a learned one has lapsed): these hold as they are.
     Limit {
         site: SiteId,
         limits: Limits,
     },
+    /// An `Action::Expire` has been carried out.
+    Expired {
+        hop: NextHop,
+        report: Report,
+    },
+    /// The settings were exchanged: sites and limits are asked for again.
+    Refresh,
 }
 
 #[derive(Clone, Debug)]
@@ -147,30 +167,344 @@ pub enum Action {
     },
     /// There is no work for this session now and none to be expected within the idle time: end it.
     Quit(SessionId),
-    /// The deadline of a job passed while its site was suspended or its session never came: settle
-    /// its recipients as expired, with their last reply.
+    /// The deadline of a job passed while its site was suspended: settle its recipients as expired,
+    /// with their last reply, and answer with `Event::Expired`.
     Expire(Dispatch),
 }
 
+/// What the scheduler is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a session without work is kept open.
+    pub idle: Duration,
+    /// Sessions at once, all sites together; at least 1.
+    pub sessions_max: u32,
+    /// Seeds the only chance in here: by how much suspensions are stretched.
+    pub seed: u64,
+}
+
+/// A dispatch that broke off is tried again after this, so that a crash loop cannot spin.
+pub(crate) const BROKEN_OFF_PAUSE: Micros = SECOND;
+/// A job that is due again at once waits this long, for the same reason.
+pub(crate) const AGAIN_PAUSE: Micros = SECOND / 10;
+/// Jobs that become due in one step; the rest follows in the next one, which is due at once.
+const DUE_AT_ONCE: usize = 10_000;
+
 /// Pure state.
 #[derive(Debug)]
-pub struct Scheduler {}
+pub struct Scheduler {
+    pub(crate) jobs: Jobs,
+    pub(crate) hops: Hops,
+    pub(crate) sites: BTreeMap<SiteRef, Site>,
+    pub(crate) site_numbers: HashMap<SiteId, SiteRef>,
+    pub(crate) next_site: SiteRef,
+    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    pub(crate) next_session: u64,
+    pub(crate) sessions_max: usize,
+    pub(crate) idle: Micros,
+    /// One wake-up time of each site that has one.
+    pub(crate) timers: BTreeSet<(Micros, SiteRef)>,
+    /// Sessions without work, the longest idle first: the first to go when a site has none at all.
+    pub(crate) idle_sessions: BTreeSet<(Micros, SessionId)>,
+    /// Sites without any session, and sites that want one more, in the order of their asking.
+    pub(crate) starving: VecDeque<SiteRef>,
+    pub(crate) wanting: VecDeque<SiteRef>,
+    /// What is done with jobs that are being expired, once they are.
+    pub(crate) expiring: BTreeMap<JobRef, Afterwards>,
+    pub(crate) touched: BTreeSet<SiteRef>,
+    pub(crate) rng: StdRng,
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) site: SiteRef,
+    /// Dispatches carried out.
+    pub(crate) messages: u32,
+    pub(crate) stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Opened; has not asked for work yet.
+    Opening,
+    Idle {
+        since: Micros,
+    },
+    Busy {
+        job: JobRef,
+        since: Micros,
+        afterwards: Afterwards,
+    },
+    /// Has reported, and has not asked for more yet.
+    Reported,
+    Quitting,
+}
+
+/// What becomes of a job in flight beside what its report says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Afterwards {
+    AsReported,
+    /// Added again meanwhile: due then at the latest.
+    AlsoDue(Micros),
+    /// Removed meanwhile.
+    Gone,
+    /// Removed, then added again.
+    OnlyDue(Micros),
+}
 
 impl Scheduler {
-    /// `idle`: how long a session without work is kept open.
-    pub fn new(idle: Duration) -> Scheduler {
-        let _ = idle;
-        Scheduler {}
+    pub fn new(settings: Settings) -> Scheduler {
+        Scheduler {
+            jobs: Jobs::default(),
+            hops: Hops::default(),
+            sites: BTreeMap::new(),
+            site_numbers: HashMap::new(),
+            next_site: 0,
+            sessions: BTreeMap::new(),
+            next_session: 1,
+            sessions_max: settings.sessions_max.max(1) as usize,
+            idle: time::span(settings.idle),
+            timers: BTreeSet::new(),
+            idle_sessions: BTreeSet::new(),
+            starving: VecDeque::new(),
+            wanting: VecDeque::new(),
+            expiring: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            rng: StdRng::seed_from_u64(settings.seed),
+        }
+    }
+
+    /// Takes new settings; the seed stays as it was.
+    pub fn reset(&mut self, settings: &Settings) {
+        self.idle = time::span(settings.idle);
+        self.sessions_max = settings.sessions_max.max(1) as usize;
     }
 
     /// Takes one event; appends what is to be done to `actions`.
     pub fn handle(&mut self, event: Event, now: Timestamp, actions: &mut Vec<Action>) {
-        let _ = (event, now, actions);
-        todo!()
+        let now = time::clock(now);
+        match event {
+            Event::Tick => {}
+            Event::Add(job) => self.add(job, now),
+            Event::Remove(id) => self.remove(id, now),
+            Event::Resolved { hop, site, limits } => self.resolved(&hop, site, limits, now),
+            Event::Ready(session) => self.session_ready(session, now, actions),
+            Event::Done { session, report } => self.session_done(session, &report, now),
+            Event::Closed(session) => self.session_closed(session, now),
+            Event::Flush(selection) => self.flush(selection, now, actions),
+            Event::Suspend { site, until, rule } => {
+                let until = time::due(until);
+                self.site_named(site).suspended = Some(Suspension { until, rule });
+            }
+            Event::Resume { site } => {
+                let site = self.site_named(site);
+                site.suspended = None;
+                site.slow = None;
+                site.health.good();
+                site.set_rate(now);
+            }
+            Event::Slow { site, until, rule } => {
+                let length = time::due(until).saturating_sub(now);
+                self.site_named(site).slow_down(length, rule, now);
+            }
+            Event::Limit { site, limits } => {
+                let site = self.site_named(site);
+                site.limits = limits;
+                site.limits_age = LimitsAge::Present;
+                site.set_rate(now);
+            }
+            Event::Expired { hop, report } => self.expired(&hop, &report, now),
+            Event::Refresh => self.refresh(now, actions),
+        }
+        self.pass_time(now, actions);
+        while let Some(site) = self.touched.pop_first() {
+            self.pump(site, now, actions);
+        }
+        self.serve_waiting_sites(now, actions);
     }
 
     /// When `Event::Tick` is wanted next; None: not before another event.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        todo!()
+        let timer = self.timers.first().map(|&(at, _)| at);
+        [self.jobs.next_due(), timer, self.hops.next_forget()]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(time::timestamp)
+    }
+
+    /// Messages that are waiting, due or in flight.
+    pub fn messages(&self) -> u64 {
+        self.jobs.messages()
+    }
+
+    /// Whether there is a job of this message.
+    pub fn knows(&self, id: QueueId) -> bool {
+        self.jobs.of(id).next().is_some()
+    }
+
+    fn pass_time(&mut self, now: Micros, actions: &mut Vec<Action>) {
+        while let Some(&(at, site)) = self.timers.first()
+            && at <= now
+        {
+            self.timers.pop_first();
+            if let Some(entry) = self.sites.get_mut(&site) {
+                entry.timer = None;
+            }
+            self.touched.insert(site);
+        }
+        for _ in 0..DUE_AT_ONCE {
+            let Some(job) = self.jobs.pop_due(now) else {
+                break;
+            };
+            self.leave_waiting(job);
+            self.make_ready(job, now, actions);
+        }
+        while let Some((hop, entry)) = self.hops.pop_idle(now) {
+            if let Some(site) = entry.site {
+                if let Some(entry) = self.sites.get_mut(&site) {
+                    entry.hops.remove(&hop);
+                }
+                self.touched.insert(site);
+            }
+        }
+    }
+
+    fn add(&mut self, job: Job, now: Micros) {
+        let deadline = time::due(job.deadline);
+        let due = match time::due(job.due) {
+            // Whatever the next attempt says: the last one is at the deadline.
+            due if deadline > now => due.min(deadline),
+            due => due,
+        };
+        let hop = self.hops.intern(job.hop);
+        let Some(known) = self.jobs.find(job.id, hop) else {
+            self.jobs.insert(job.id, hop, due, deadline, &job.sender);
+            self.hops.job_added(hop);
+            self.count_waiting(hop);
+            return;
+        };
+        self.jobs.slot_mut(known).deadline = deadline;
+        match self.jobs.slot(known).place {
+            Place::Waiting => self.jobs.wait(known, due),
+            Place::InFlight => self.change_afterwards(known, |afterwards| match afterwards {
+                Afterwards::AsReported => Afterwards::AlsoDue(due),
+                Afterwards::AlsoDue(before) => Afterwards::AlsoDue(due.min(before)),
+                Afterwards::Gone | Afterwards::OnlyDue(_) => Afterwards::OnlyDue(due),
+            }),
+            // It is due already, and its recipients are the queue's to say.
+            Place::Ready | Place::Unresolved | Place::Free => {}
+        }
+    }
+
+    fn remove(&mut self, id: QueueId, now: Micros) {
+        let jobs: Vec<JobRef> = self.jobs.of(id).collect();
+        for job in jobs {
+            match self.jobs.slot(job).place {
+                Place::InFlight => self.change_afterwards(job, |_| Afterwards::Gone),
+                Place::Waiting | Place::Unresolved | Place::Ready | Place::Free => {
+                    self.take_out(job);
+                    self.forget(job, now);
+                }
+            }
+        }
+    }
+
+    fn change_afterwards(&mut self, job: JobRef, change: impl Fn(Afterwards) -> Afterwards) {
+        if let Some(afterwards) = self.expiring.get_mut(&job) {
+            *afterwards = change(*afterwards);
+            return;
+        }
+        // As many as there are sessions at most; and this is rare.
+        for session in self.sessions.values_mut() {
+            if let Stage::Busy {
+                job: busy_with,
+                afterwards,
+                ..
+            } = &mut session.stage
+                && *busy_with == job
+            {
+                *afterwards = change(*afterwards);
+            }
+        }
+    }
+
+    fn resolved(&mut self, hop: &NextHop, site: SiteId, limits: Limits, now: Micros) {
+        let Some(hop) = self.hops.find(hop) else {
+            return;
+        };
+        let number = self.site_number(site, &limits);
+        let before = self.hops.resolved(hop, number, now);
+        if let Some(before) = before
+            && before != number
+        {
+            self.move_jobs(hop, before, number);
+        }
+        if let Some(entry) = self.sites.get_mut(&number) {
+            entry.hops.insert(hop);
+            entry.take_limits(limits, now);
+        }
+        let unresolved = self
+            .hops
+            .get_mut(hop)
+            .map(|entry| std::mem::take(&mut entry.unresolved))
+            .unwrap_or_default();
+        for job in unresolved {
+            self.put_in_site(job, number);
+        }
+        self.touched.insert(number);
+    }
+
+    /// The next hop's due jobs go to its new site: they must not wait for the old one's health.
+    fn move_jobs(&mut self, hop: HopRef, from: SiteRef, to: SiteRef) {
+        let Some(old) = self.sites.get_mut(&from) else {
+            return;
+        };
+        old.hops.remove(&hop);
+        let moving: Vec<JobRef> = old
+            .ready
+            .iter()
+            .chain(old.flushed.iter())
+            .filter(|&job| self.jobs.slot(job).hop == hop)
+            .collect();
+        for job in moving {
+            self.take_out_of_site(job, from);
+            self.put_in_site(job, to);
+        }
+        self.touched.insert(from);
+    }
+
+    fn flush(&mut self, selection: FlushSelection, now: Micros, actions: &mut Vec<Action>) {
+        let jobs: Vec<JobRef> = match selection {
+            FlushSelection::All => self.jobs.all().collect(),
+            FlushSelection::Ids(ids) => ids.iter().flat_map(|&id| self.jobs.of(id)).collect(),
+        };
+        for job in jobs {
+            match self.jobs.slot(job).place {
+                Place::Waiting => {
+                    self.jobs.stop_waiting(job);
+                    self.leave_waiting(job);
+                    self.jobs.slot_mut(job).urge = Urge::Flushed;
+                    self.make_ready(job, now, actions);
+                }
+                Place::Ready => {
+                    self.take_out(job);
+                    self.jobs.slot_mut(job).urge = Urge::Flushed;
+                    self.make_ready(job, now, actions);
+                }
+                Place::Unresolved => self.jobs.slot_mut(job).urge = Urge::Flushed,
+                // It is being tried at this moment.
+                Place::InFlight | Place::Free => {}
+            }
+        }
+    }
+
+    fn refresh(&mut self, now: Micros, actions: &mut Vec<Action>) {
+        for site in self.sites.values_mut() {
+            site.limits_age = LimitsAge::Old;
+        }
+        for hop in self.hops.all_stale() {
+            actions.extend(self.hops.ask(hop, now).map(Action::Resolve));
+        }
     }
 }

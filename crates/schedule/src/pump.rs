@@ -1,0 +1,277 @@
+//! Who is served now: jobs to sessions, new sessions, sessions that end.
+
+use jiff::Timestamp;
+
+use crate::jobs::{JobRef, Place, Urge};
+use crate::scheduler::{Action, Afterwards, Dispatch, Scheduler, Session, SessionId, Stage};
+use crate::site::{Connected, Gate, Queued, SiteRef};
+use crate::time::{self, Micros};
+
+/// A site's only session gives its place to a site that has none after so many messages.
+const TURN_MESSAGES: u32 = 10;
+
+impl Scheduler {
+    /// Brings one site up to date.
+    pub(crate) fn pump(&mut self, site: SiteRef, now: Micros, actions: &mut Vec<Action>) {
+        let Some(entry) = self.sites.get_mut(&site) else {
+            return;
+        };
+        entry.pass_time(now);
+        self.expire_overdue(site, now, actions);
+        self.assign(site, now, actions);
+        self.open(site, now, actions);
+        let idle_until = self.let_go(site, now, actions);
+        self.set_timer(site, now, idle_until);
+    }
+
+    /// Places that have become free go first to sites that have none, then to those that want more.
+    pub(crate) fn serve_waiting_sites(&mut self, now: Micros, actions: &mut Vec<Action>) {
+        // Each turn opens a session or shortens a queue, so this ends.
+        while self.sessions.len() < self.sessions_max {
+            let Some(site) = self
+                .starving
+                .pop_front()
+                .or_else(|| self.wanting.pop_front())
+            else {
+                return;
+            };
+            if let Some(entry) = self.sites.get_mut(&site) {
+                entry.queued = Queued::No;
+            }
+            self.pump(site, now, actions);
+        }
+    }
+
+    /// While a site is suspended its jobs still come to their end in time.
+    fn expire_overdue(&mut self, site: SiteRef, now: Micros, actions: &mut Vec<Action>) {
+        while let Some(entry) = self.sites.get(&site)
+            && entry.gate(now) == Gate::FlushedOnly
+            && let Some(&(deadline, job)) = entry.deadlines.first()
+            && deadline <= now
+        {
+            self.take_out_of_site(job, site);
+            self.jobs.slot_mut(job).place = Place::InFlight;
+            self.expiring.insert(job, Afterwards::AsReported);
+            actions.extend(self.dispatch(job, Timestamp::MAX).map(Action::Expire));
+        }
+    }
+
+    fn assign(&mut self, site: SiteRef, now: Micros, actions: &mut Vec<Action>) {
+        while let Some(entry) = self.sites.get_mut(&site) {
+            if entry.offered(now) == 0
+                || entry.in_flight >= entry.sessions_allowed(now)
+                || entry.rate.next() > now
+            {
+                return;
+            }
+            let gate = entry.gate(now);
+            let sessions = &self.sessions;
+            let Some(id) = entry.pick_idle(|id| match sessions.get(&id) {
+                Some(session) if session.messages > 0 => Connected::Yes,
+                Some(_) | None => Connected::No,
+            }) else {
+                return;
+            };
+            let Some(session) = self.sessions.get(&id) else {
+                continue;
+            };
+            let messages = session.messages;
+            if let Stage::Idle { since } = session.stage {
+                self.idle_sessions.remove(&(since, id));
+            }
+            if !self.starving.is_empty() && (entry.working() > 1 || messages >= TURN_MESSAGES) {
+                self.quit(id, actions);
+                continue;
+            }
+            let job = match gate {
+                Gate::All => entry.flushed.pop().or_else(|| entry.ready.pop()),
+                Gate::FlushedOnly => entry.flushed.pop(),
+            }
+            .expect("offered() has counted the same lists");
+            entry.rate.take(now);
+            entry.in_flight += 1;
+            self.hand_over(site, id, job, now, actions);
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        site: SiteRef,
+        id: SessionId,
+        job: JobRef,
+        now: Micros,
+        actions: &mut Vec<Action>,
+    ) {
+        self.take_out_of_site(job, site);
+        let slot = self.jobs.slot_mut(job);
+        slot.place = Place::InFlight;
+        // At the deadline everybody is due: there is no later attempt.
+        let as_of = match slot.urge {
+            Urge::Normal if slot.deadline > now => time::timestamp(now),
+            Urge::Normal | Urge::Flushed => Timestamp::MAX,
+        };
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.stage = Stage::Busy {
+                job,
+                since: now,
+                afterwards: Afterwards::AsReported,
+            };
+        }
+        if let Some(dispatch) = self.dispatch(job, as_of) {
+            actions.push(Action::Assign {
+                session: id,
+                dispatch,
+            });
+        }
+    }
+
+    fn dispatch(&self, job: JobRef, as_of: Timestamp) -> Option<Dispatch> {
+        let slot = self.jobs.slot(job);
+        let hop = self.hops.get(slot.hop)?.name.clone();
+        Some(Dispatch {
+            id: slot.id,
+            hop,
+            as_of,
+        })
+    }
+
+    /// Opens sessions while there is more work than sessions that wait for some.
+    fn open(&mut self, site: SiteRef, now: Micros, actions: &mut Vec<Action>) {
+        while let Some(entry) = self.sites.get_mut(&site) {
+            let wanted = match entry.rate.per_second() {
+                None => entry.offered(now),
+                // More would only wait for the rate, and end of it.
+                Some(_) => entry.offered(now).min(1),
+            };
+            if wanted <= entry.idle.len() + entry.opening as usize
+                || entry.sessions.len() as u32 >= entry.sessions_allowed(now)
+                || entry.rate.next() > now
+                || entry.open_after > now
+            {
+                return;
+            }
+            if self.sessions.len() >= self.sessions_max {
+                if entry.queued == Queued::No {
+                    entry.queued = Queued::Yes;
+                    if entry.sessions.is_empty() {
+                        self.starving.push_back(site);
+                        if let Some(&(_, idle)) = self.idle_sessions.first() {
+                            self.quit(idle, actions);
+                        }
+                    } else {
+                        self.wanting.push_back(site);
+                    }
+                }
+                return;
+            }
+            let Some(hop) = self.hop_for_session(site, now) else {
+                return;
+            };
+            self.open_one(site, hop, actions);
+            // With others waiting, one at a time.
+            if !(self.starving.is_empty() && self.wanting.is_empty()) {
+                self.queue_behind(site, now);
+                return;
+            }
+        }
+    }
+
+    fn queue_behind(&mut self, site: SiteRef, now: Micros) {
+        if let Some(entry) = self.sites.get_mut(&site)
+            && entry.queued == Queued::No
+            && entry.offered(now) > entry.idle.len() + entry.opening as usize
+        {
+            entry.queued = Queued::Yes;
+            self.wanting.push_back(site);
+        }
+    }
+
+    fn open_one(&mut self, site: SiteRef, hop: relay_smtp::NextHop, actions: &mut Vec<Action>) {
+        let Some(entry) = self.sites.get_mut(&site) else {
+            return;
+        };
+        let id = SessionId(self.next_session);
+        self.next_session += 1;
+        entry.sessions.insert(id);
+        entry.opening += 1;
+        actions.push(Action::Open {
+            session: id,
+            site: entry.id.clone(),
+            hop,
+        });
+        self.sessions.insert(
+            id,
+            Session {
+                site,
+                messages: 0,
+                stage: Stage::Opening,
+            },
+        );
+    }
+
+    /// The next hop by way of which a session finds the site's hosts: one that has work.
+    fn hop_for_session(&self, site: SiteRef, now: Micros) -> Option<relay_smtp::NextHop> {
+        let entry = self.sites.get(&site)?;
+        let job = match entry.gate(now) {
+            Gate::All => entry.flushed.first().or_else(|| entry.ready.first()),
+            Gate::FlushedOnly => entry.flushed.first(),
+        }?;
+        let hop = self.hops.get(self.jobs.slot(job).hop)?;
+        Some(hop.name.clone())
+    }
+
+    /// Ends sessions that are idle for too long, too many, or in the way of a site that has none.
+    /// Returns when the next idle one has been idle for too long.
+    fn let_go(&mut self, site: SiteRef, now: Micros, actions: &mut Vec<Action>) -> Option<Micros> {
+        let entry = self.sites.get(&site)?;
+        let mut surplus = entry.working().saturating_sub(entry.sessions_allowed(now));
+        let mut next: Option<Micros> = None;
+        for id in entry.idle.clone() {
+            let Some(Stage::Idle { since }) = self.sessions.get(&id).map(|session| session.stage)
+            else {
+                continue;
+            };
+            let ends = since + self.idle;
+            if surplus > 0 || ends <= now || !self.starving.is_empty() {
+                surplus = surplus.saturating_sub(1);
+                self.quit(id, actions);
+            } else {
+                next = Some(next.map_or(ends, |next| next.min(ends)));
+            }
+        }
+        next
+    }
+
+    fn quit(&mut self, id: SessionId, actions: &mut Vec<Action>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if let Stage::Idle { since } = session.stage {
+            self.idle_sessions.remove(&(since, id));
+        }
+        session.stage = Stage::Quitting;
+        if let Some(entry) = self.sites.get_mut(&session.site) {
+            entry.idle.retain(|&idle| idle != id);
+            entry.quitting += 1;
+        }
+        actions.push(Action::Quit(id));
+    }
+
+    fn set_timer(&mut self, site: SiteRef, now: Micros, idle_until: Option<Micros>) {
+        let Some(entry) = self.sites.get_mut(&site) else {
+            return;
+        };
+        if let Some(before) = entry.timer.take() {
+            self.timers.remove(&(before, site));
+        }
+        if entry.is_blank() {
+            self.site_numbers.remove(&entry.id);
+            self.sites.remove(&site);
+            return;
+        }
+        entry.timer = entry.next_change(now, idle_until);
+        if let Some(at) = entry.timer {
+            self.timers.insert((at, site));
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! What sessions say, and what becomes of their jobs.
+
+use relay_smtp::NextHop;
+
+use crate::hop::State;
+use crate::jobs::{HopRef, JobRef, Place, Urge};
+use crate::scheduler::{
+    AGAIN_PAUSE, Action, Afterwards, BROKEN_OFF_PAUSE, Limits, Report, Scheduler, SessionId,
+    SiteId, SiteNews, Stage,
+};
+use crate::site::{LimitsAge, Site, SiteRef};
+use crate::time::{self, Micros};
+use crate::window::{Use, Window};
+
+impl Scheduler {
+    pub(crate) fn session_ready(&mut self, id: SessionId, now: Micros, actions: &mut Vec<Action>) {
+        self.put_back_unreported(id, now);
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Some(site) = self.sites.get_mut(&session.site) else {
+            return;
+        };
+        match session.stage {
+            Stage::Opening => site.opening -= 1,
+            // Asked twice, or before it heard that it is to end.
+            Stage::Idle { .. } | Stage::Quitting => return,
+            Stage::Reported | Stage::Busy { .. } => {}
+        }
+        self.touched.insert(session.site);
+        if session.messages >= site.limits.messages_per_connection.max(1) {
+            session.stage = Stage::Quitting;
+            site.quitting += 1;
+            actions.push(Action::Quit(id));
+        } else {
+            session.stage = Stage::Idle { since: now };
+            site.idle.push(id);
+            self.idle_sessions.insert((now, id));
+        }
+    }
+
+    pub(crate) fn session_done(&mut self, id: SessionId, report: &Report, now: Micros) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Stage::Busy {
+            job,
+            since,
+            afterwards,
+        } = session.stage
+        else {
+            return;
+        };
+        if self.jobs.slot(job).id != report.id {
+            return;
+        }
+        session.stage = Stage::Reported;
+        session.messages += 1;
+        let site = session.site;
+        self.touched.insert(site);
+        self.news(site, report.site, since, now);
+        if let Some(entry) = self.sites.get_mut(&site) {
+            entry.in_flight -= 1;
+        }
+        let due_again = report.due_again.map(time::due);
+        self.finish(job, due_again, afterwards, now);
+    }
+
+    pub(crate) fn session_closed(&mut self, id: SessionId, now: Micros) {
+        self.put_back_unreported(id, now);
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        self.touched.insert(session.site);
+        let Some(site) = self.sites.get_mut(&session.site) else {
+            return;
+        };
+        site.sessions.remove(&id);
+        match session.stage {
+            Stage::Opening => site.opening -= 1,
+            Stage::Idle { since } => {
+                site.idle.retain(|&idle| idle != id);
+                self.idle_sessions.remove(&(since, id));
+            }
+            Stage::Quitting => site.quitting -= 1,
+            Stage::Reported | Stage::Busy { .. } => {}
+        }
+        let idle_end = session.stage == Stage::Quitting;
+        if session.messages == 0 && !idle_end {
+            site.open_after = now + BROKEN_OFF_PAUSE;
+        }
+    }
+
+    /// A session that ends, or asks for more, without a report on what it had.
+    fn put_back_unreported(&mut self, id: SessionId, now: Micros) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Stage::Busy {
+            job, afterwards, ..
+        } = session.stage
+        else {
+            return;
+        };
+        session.stage = Stage::Reported;
+        if let Some(site) = self.sites.get_mut(&session.site) {
+            site.in_flight -= 1;
+            site.open_after = now + BROKEN_OFF_PAUSE;
+        }
+        self.finish(job, Some(now + BROKEN_OFF_PAUSE), afterwards, now);
+    }
+
+    pub(crate) fn expired(&mut self, hop: &NextHop, report: &Report, now: Micros) {
+        let job = self
+            .hops
+            .find(hop)
+            .and_then(|hop| self.jobs.find(report.id, hop));
+        if let Some(job) = job
+            && let Some(afterwards) = self.expiring.remove(&job)
+        {
+            // What could not be settled is expired again, but not in a loop.
+            let due_again = report
+                .due_again
+                .map(|due| time::due(due).max(now + BROKEN_OFF_PAUSE));
+            self.finish(job, due_again, afterwards, now);
+        }
+    }
+
+    /// A job comes back from its session, or from being expired.
+    fn finish(
+        &mut self,
+        job: JobRef,
+        due_again: Option<Micros>,
+        afterwards: Afterwards,
+        now: Micros,
+    ) {
+        let due = match afterwards {
+            Afterwards::AsReported => due_again,
+            Afterwards::AlsoDue(added) => Some(due_again.map_or(added, |due| due.min(added))),
+            Afterwards::Gone => None,
+            Afterwards::OnlyDue(added) => Some(added),
+        };
+        match due {
+            None => self.forget(job, now),
+            Some(due) => {
+                let deadline = self.jobs.slot(job).deadline;
+                let due = if deadline > now {
+                    due.min(deadline)
+                } else {
+                    due
+                };
+                self.jobs.wait(job, due.max(now + AGAIN_PAUSE));
+                self.count_waiting(self.jobs.slot(job).hop);
+            }
+        }
+    }
+
+    fn news(&mut self, site: SiteRef, news: SiteNews, assigned: Micros, now: Micros) {
+        let Some(entry) = self.sites.get_mut(&site) else {
+            return;
+        };
+        match news {
+            SiteNews::Neutral => {}
+            SiteNews::Good => {
+                match entry.health.state(now) {
+                    State::Well => {
+                        let used = if entry.in_flight >= entry.sessions_allowed(now) {
+                            Use::Full
+                        } else {
+                            Use::Partial
+                        };
+                        entry.window.success(used, entry.limits.connections);
+                    }
+                    State::Suspended(_) | State::Probing => entry.window = Window::new(),
+                }
+                entry.health.good();
+            }
+            SiteNews::Unreachable => {
+                entry.window.failure();
+                entry.health.failed(assigned, now, &mut self.rng);
+                if let State::Suspended(_) = entry.health.state(now) {
+                    self.probe_failed(site);
+                }
+            }
+        }
+    }
+
+    /// The flushed jobs have had their probe: they wait like the others, but are due at once when
+    /// the site comes back.
+    fn probe_failed(&mut self, site: SiteRef) {
+        let Some(entry) = self.sites.get_mut(&site) else {
+            return;
+        };
+        let flushed: Vec<JobRef> = entry.flushed.iter().collect();
+        for job in flushed {
+            self.take_out_of_site(job, site);
+            self.jobs.slot_mut(job).urge = Urge::Normal;
+            self.put_in_site(job, site);
+        }
+    }
+
+    // Where jobs are.
+
+    /// A due job goes to its site, or waits for its site to be known.
+    pub(crate) fn make_ready(&mut self, job: JobRef, now: Micros, actions: &mut Vec<Action>) {
+        let hop = self.jobs.slot(job).hop;
+        actions.extend(self.hops.ask(hop, now).map(Action::Resolve));
+        let Some(entry) = self.hops.get_mut(hop) else {
+            return;
+        };
+        match entry.site {
+            Some(site) => self.put_in_site(job, site),
+            None => {
+                entry.unresolved.insert(job);
+                self.jobs.slot_mut(job).place = Place::Unresolved;
+            }
+        }
+    }
+
+    pub(crate) fn put_in_site(&mut self, job: JobRef, site: SiteRef) {
+        let Some(entry) = self.sites.get_mut(&site) else {
+            return;
+        };
+        let slot = self.jobs.slot_mut(job);
+        slot.place = Place::Ready;
+        match slot.urge {
+            Urge::Normal => {
+                entry.ready.push(slot.sender, slot.id, job);
+                entry.deadlines.insert((slot.deadline, job));
+            }
+            Urge::Flushed => entry.flushed.push(slot.sender, slot.id, job),
+        }
+        self.touched.insert(site);
+    }
+
+    pub(crate) fn take_out_of_site(&mut self, job: JobRef, site: SiteRef) {
+        let slot = self.jobs.slot(job);
+        if let Some(entry) = self.sites.get_mut(&site) {
+            entry.ready.remove(slot.sender, slot.id, job);
+            entry.flushed.remove(slot.sender, slot.id, job);
+            entry.deadlines.remove(&(slot.deadline, job));
+        }
+    }
+
+    /// Out of wherever it waits; its place is the caller's to set.
+    pub(crate) fn take_out(&mut self, job: JobRef) {
+        let slot = self.jobs.slot(job);
+        let hop = slot.hop;
+        match slot.place {
+            Place::Waiting => {
+                self.jobs.stop_waiting(job);
+                self.leave_waiting(job);
+            }
+            Place::Unresolved => {
+                if let Some(entry) = self.hops.get_mut(hop) {
+                    entry.unresolved.remove(&job);
+                }
+            }
+            Place::Ready => {
+                if let Some(site) = self.hops.get(hop).and_then(|entry| entry.site) {
+                    self.take_out_of_site(job, site);
+                }
+            }
+            Place::InFlight | Place::Free => {}
+        }
+    }
+
+    pub(crate) fn forget(&mut self, job: JobRef, now: Micros) {
+        let hop = self.jobs.slot(job).hop;
+        self.jobs.remove(job);
+        self.hops.job_removed(hop, now);
+    }
+
+    pub(crate) fn count_waiting(&mut self, hop: HopRef) {
+        if let Some(entry) = self.hops.get_mut(hop) {
+            entry.waiting += 1;
+        }
+    }
+
+    /// The job is off the clock.
+    pub(crate) fn leave_waiting(&mut self, job: JobRef) {
+        if let Some(entry) = self.hops.get_mut(self.jobs.slot(job).hop) {
+            entry.waiting -= 1;
+        }
+    }
+
+    /// The site of that name; touched. One that is not known yet has wide limits until a next hop
+    /// leads there.
+    pub(crate) fn site_named(&mut self, site: SiteId) -> &mut Site {
+        let wide = Limits {
+            connections: u32::MAX,
+            rate: None,
+            messages_per_connection: u32::MAX,
+            recipients_per_transaction: u32::MAX,
+        };
+        let number = self.site_number(site.clone(), &wide);
+        self.touched.insert(number);
+        self.sites
+            .entry(number)
+            .or_insert_with(|| Site::new(site, wide, LimitsAge::Old))
+    }
+
+    pub(crate) fn site_number(&mut self, site: SiteId, limits: &Limits) -> SiteRef {
+        if let Some(&number) = self.site_numbers.get(&site) {
+            return number;
+        }
+        while self.sites.contains_key(&self.next_site) {
+            self.next_site = self.next_site.wrapping_add(1);
+        }
+        let number = self.next_site;
+        self.next_site = self.next_site.wrapping_add(1);
+        self.site_numbers.insert(site.clone(), number);
+        let entry = Site::new(site, limits.clone(), LimitsAge::Old);
+        self.sites.insert(number, entry);
+        number
+    }
+}
