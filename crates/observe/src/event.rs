@@ -188,3 +188,150 @@ impl Events {
         &self.metrics
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// One of each.
+    pub(crate) fn every_event() -> Vec<Event> {
+        let id = || QueueId::from_u64(1);
+        let text = || "text".to_owned();
+        let client = SocketAddr::from(([127, 0, 0, 1], 40_000));
+        let until = jiff::Timestamp::UNIX_EPOCH;
+        vec![
+            Event::ClientConnected { client },
+            Event::ClientRefused {
+                client,
+                reason: "too many sessions",
+            },
+            Event::ClientAuthenticated {
+                client,
+                user: text(),
+            },
+            Event::AuthFailed {
+                client,
+                user: text(),
+            },
+            Event::CommandRefused {
+                client,
+                reply: text(),
+            },
+            Event::MessageAccepted {
+                id: id(),
+                client: Some(client),
+                user: None,
+                sender: text(),
+                recipients: 3,
+                size: 1000,
+            },
+            Event::ClientGoneBeforeReply { id: id(), client },
+            Event::SessionOpened {
+                site: text(),
+                host: text(),
+                address: client,
+                tls: Some(text()),
+            },
+            Event::SessionFailed {
+                site: text(),
+                host: text(),
+                phase: Phase::Ehlo,
+                what: text(),
+                rule: text(),
+            },
+            Event::SessionClosed {
+                site: text(),
+                host: text(),
+                messages: 2,
+            },
+            Event::RecipientDelivered {
+                id: id(),
+                recipient: text(),
+                host: text(),
+                tls: None,
+                reply: "250 ok\nerror: a line of its own".to_owned(),
+                age: Duration::from_millis(2500),
+                attempts: 1,
+            },
+            Event::RecipientDeferred {
+                id: id(),
+                recipient: text(),
+                host: None,
+                phase: Phase::Rcpt,
+                reply: text(),
+                rule: text(),
+                category: text(),
+                until,
+            },
+            Event::RecipientBounced {
+                id: id(),
+                recipient: text(),
+                host: Some(text()),
+                phase: Phase::Rcpt,
+                reply: text(),
+                rule: text(),
+                category: text(),
+            },
+            Event::RecipientHeld {
+                id: id(),
+                recipient: text(),
+                rule: text(),
+                reply: text(),
+            },
+            Event::RecipientDiscarded {
+                id: id(),
+                recipient: text(),
+            },
+            Event::DsnQueued {
+                id: id(),
+                of: id(),
+                to: text(),
+            },
+            Event::DsnNotSent {
+                of: id(),
+                recipient: text(),
+            },
+            Event::SiteSlowed {
+                site: text(),
+                rule: text(),
+                until,
+            },
+            Event::SiteSuspended {
+                site: text(),
+                rule: text(),
+                until,
+            },
+            Event::SiteResumed { site: text() },
+            Event::Alert {
+                site: text(),
+                rule: text(),
+                category: text(),
+                reply: text(),
+                fix: text(),
+            },
+            Event::Flushed { messages: 1 },
+            Event::QueueRecovered {
+                messages: 1,
+                records: 2,
+                truncated_bytes: 3,
+                took: Duration::from_secs(1),
+            },
+            Event::RecordQuarantined {
+                file: text(),
+                offset: 1,
+                reason: text(),
+            },
+            Event::IndexRebuilt { reason: text() },
+            Event::QueueStopped { reason: text() },
+            Event::Started {
+                version: "0",
+                hostname: text(),
+            },
+            Event::Listening { address: text() },
+            Event::Reloaded,
+            Event::ReloadRefused { error: text() },
+            Event::Stopping { sessions: 1 },
+            Event::Stopped,
+        ]
+    }
+}

@@ -1,5 +1,399 @@
-//! Counters, one row each.
+//! The counters: one row each, with its name, what it counts, and the events that move it.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::event::Event;
-#[derive(Debug, Default)]
-pub struct Metrics {}
-pub(crate) fn count(_metrics: &Metrics, _event: &Event) {}
+
+/// A counter since start. Its name, for Prometheus and people alike, stands in [`ROWS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    ClientsConnected,
+    ClientsRefused,
+    LoginsAccepted,
+    LoginsFailed,
+    CommandsRefused,
+    MessagesAccepted,
+    RecipientsAccepted,
+    BytesAccepted,
+    ClientsGone,
+    SessionsOpened,
+    SessionsOpenedTls,
+    SessionsFailed,
+    SessionsClosed,
+    RecipientsDelivered,
+    RecipientsDeferred,
+    RecipientsBounced,
+    RecipientsHeld,
+    RecipientsDiscarded,
+    DeliverySeconds,
+    DsnsQueued,
+    DsnsNotSent,
+    SitesSlowed,
+    SitesSuspended,
+    SitesResumed,
+    Alerts,
+    MessagesFlushed,
+    MessagesRecovered,
+    RecordsQuarantined,
+    IndexesRebuilt,
+    QueueStops,
+    Starts,
+    ListenersOpened,
+    Reloads,
+    ReloadsRefused,
+    StopsBegun,
+    StopsDone,
+}
+
+/// One counter as operators see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    pub metric: Metric,
+    pub name: &'static str,
+    pub help: &'static str,
+}
+
+const fn row(metric: Metric, name: &'static str, help: &'static str) -> Row {
+    Row { metric, name, help }
+}
+
+/// Every counter, in the order of the enum.
+pub const ROWS: [Row; 36] = [
+    row(
+        Metric::ClientsConnected,
+        "relayd_clients_connected_total",
+        "Submission sessions opened.",
+    ),
+    row(
+        Metric::ClientsRefused,
+        "relayd_clients_refused_total",
+        "Submission sessions refused or ended for a limit.",
+    ),
+    row(
+        Metric::LoginsAccepted,
+        "relayd_logins_accepted_total",
+        "Successful AUTH commands.",
+    ),
+    row(
+        Metric::LoginsFailed,
+        "relayd_logins_failed_total",
+        "Failed AUTH commands.",
+    ),
+    row(
+        Metric::CommandsRefused,
+        "relayd_commands_refused_total",
+        "Commands of submission sessions answered with 4xx or 5xx.",
+    ),
+    row(
+        Metric::MessagesAccepted,
+        "relayd_messages_accepted_total",
+        "Messages stored in the queue, from applications and relayctl.",
+    ),
+    row(
+        Metric::RecipientsAccepted,
+        "relayd_recipients_accepted_total",
+        "Recipients of the accepted messages.",
+    ),
+    row(
+        Metric::BytesAccepted,
+        "relayd_accepted_bytes_total",
+        "Bytes of the accepted messages.",
+    ),
+    row(
+        Metric::ClientsGone,
+        "relayd_clients_gone_before_reply_total",
+        "Clients that left before they heard that their message was accepted; they may send it again.",
+    ),
+    row(
+        Metric::SessionsOpened,
+        "relayd_sessions_opened_total",
+        "Delivery sessions that reached the EHLO reply.",
+    ),
+    row(
+        Metric::SessionsOpenedTls,
+        "relayd_sessions_opened_tls_total",
+        "Those of the opened delivery sessions that are encrypted.",
+    ),
+    row(
+        Metric::SessionsFailed,
+        "relayd_sessions_failed_total",
+        "Delivery sessions that failed to open or were lost.",
+    ),
+    row(
+        Metric::SessionsClosed,
+        "relayd_sessions_closed_total",
+        "Delivery sessions ended in order.",
+    ),
+    row(
+        Metric::RecipientsDelivered,
+        "relayd_recipients_delivered_total",
+        "Recipients that the next hop took responsibility for.",
+    ),
+    row(
+        Metric::RecipientsDeferred,
+        "relayd_recipients_deferred_total",
+        "Attempts that left a recipient to be tried again.",
+    ),
+    row(
+        Metric::RecipientsBounced,
+        "relayd_recipients_bounced_total",
+        "Recipients given up, with a report to the sender.",
+    ),
+    row(
+        Metric::RecipientsHeld,
+        "relayd_recipients_held_total",
+        "Recipients kept until an operator releases them.",
+    ),
+    row(
+        Metric::RecipientsDiscarded,
+        "relayd_recipients_discarded_total",
+        "Recipients deleted by an operator.",
+    ),
+    row(
+        Metric::DeliverySeconds,
+        "relayd_delivery_seconds_total",
+        "Time from arrival to delivery, added up; divide by relayd_recipients_delivered_total.",
+    ),
+    row(
+        Metric::DsnsQueued,
+        "relayd_dsns_queued_total",
+        "Reports to senders put into the queue.",
+    ),
+    row(
+        Metric::DsnsNotSent,
+        "relayd_dsns_not_sent_total",
+        "Bounces of messages with an empty reverse-path: nobody to tell.",
+    ),
+    row(
+        Metric::SitesSlowed,
+        "relayd_sites_slowed_total",
+        "Times a rule slowed a site down.",
+    ),
+    row(
+        Metric::SitesSuspended,
+        "relayd_sites_suspended_total",
+        "Times a site was suspended.",
+    ),
+    row(
+        Metric::SitesResumed,
+        "relayd_sites_resumed_total",
+        "Times a site was taken up again.",
+    ),
+    row(
+        Metric::Alerts,
+        "relayd_alerts_total",
+        "Times a rule asked for a person to look.",
+    ),
+    row(
+        Metric::MessagesFlushed,
+        "relayd_messages_flushed_total",
+        "Messages made due by an operator.",
+    ),
+    row(
+        Metric::MessagesRecovered,
+        "relayd_messages_recovered_total",
+        "Messages found in the queue at start.",
+    ),
+    row(
+        Metric::RecordsQuarantined,
+        "relayd_records_quarantined_total",
+        "Damaged records of the queue that were set aside.",
+    ),
+    row(
+        Metric::IndexesRebuilt,
+        "relayd_indexes_rebuilt_total",
+        "Times the queue's index was made anew from the journal.",
+    ),
+    row(
+        Metric::QueueStops,
+        "relayd_queue_stops_total",
+        "Times the queue stopped taking mail after a fault of the disk.",
+    ),
+    row(
+        Metric::Starts,
+        "relayd_starts_total",
+        "Starts; 1 in a running daemon.",
+    ),
+    row(
+        Metric::ListenersOpened,
+        "relayd_listeners_opened_total",
+        "Sockets listened on.",
+    ),
+    row(
+        Metric::Reloads,
+        "relayd_reloads_total",
+        "Configurations put to work by a reload.",
+    ),
+    row(
+        Metric::ReloadsRefused,
+        "relayd_reloads_refused_total",
+        "Reloads refused; the old configuration stays.",
+    ),
+    row(
+        Metric::StopsBegun,
+        "relayd_stops_begun_total",
+        "Stops asked for; 1 while the daemon finishes its sessions.",
+    ),
+    row(
+        Metric::StopsDone,
+        "relayd_stops_done_total",
+        "Stops that came to their end; never seen from outside.",
+    ),
+];
+
+/// The counters of one daemon, from 0 at its start.
+#[derive(Debug)]
+pub struct Metrics {
+    counts: [AtomicU64; ROWS.len()],
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics {
+            counts: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+impl Metrics {
+    pub fn get(&self, metric: Metric) -> u64 {
+        self.counts[metric as usize].load(Ordering::Relaxed)
+    }
+
+    /// Every counter by name, in the order of [`ROWS`].
+    pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
+        ROWS.iter()
+            .map(|row| (row.name, self.get(row.metric)))
+            .collect()
+    }
+
+    /// All counters in the text format of Prometheus, version 0.0.4.
+    pub fn prometheus(&self) -> String {
+        let mut text = String::new();
+        for row in &ROWS {
+            let Row { metric, name, help } = row;
+            let count = self.get(*metric);
+            // Writing to a String does not fail.
+            let _ = write!(
+                text,
+                "# HELP {name} {help}\n# TYPE {name} counter\n{name} {count}\n"
+            );
+        }
+        text
+    }
+
+    fn add(&self, metric: Metric, count: u64) {
+        self.counts[metric as usize].fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// Moves the counters of an event.
+pub(crate) fn count(metrics: &Metrics, event: &Event) {
+    let (metric, by) = main_counter(event);
+    metrics.add(metric, by);
+    // What stands in an event beside its happening.
+    if let Event::MessageAccepted {
+        recipients, size, ..
+    } = event
+    {
+        metrics.add(Metric::RecipientsAccepted, *recipients as u64);
+        metrics.add(Metric::BytesAccepted, *size);
+    }
+    if let Event::SessionOpened { tls: Some(_), .. } = event {
+        metrics.add(Metric::SessionsOpenedTls, 1);
+    }
+    if let Event::RecipientDelivered { age, .. } = event {
+        metrics.add(Metric::DeliverySeconds, age.as_secs());
+    }
+}
+
+/// The counter that every event has, and by how much it moves.
+fn main_counter(event: &Event) -> (Metric, u64) {
+    match event {
+        Event::ClientConnected { .. } => (Metric::ClientsConnected, 1),
+        Event::ClientRefused { .. } => (Metric::ClientsRefused, 1),
+        Event::ClientAuthenticated { .. } => (Metric::LoginsAccepted, 1),
+        Event::AuthFailed { .. } => (Metric::LoginsFailed, 1),
+        Event::CommandRefused { .. } => (Metric::CommandsRefused, 1),
+        Event::MessageAccepted { .. } => (Metric::MessagesAccepted, 1),
+        Event::ClientGoneBeforeReply { .. } => (Metric::ClientsGone, 1),
+        Event::SessionOpened { .. } => (Metric::SessionsOpened, 1),
+        Event::SessionFailed { .. } => (Metric::SessionsFailed, 1),
+        Event::SessionClosed { .. } => (Metric::SessionsClosed, 1),
+        Event::RecipientDelivered { .. } => (Metric::RecipientsDelivered, 1),
+        Event::RecipientDeferred { .. } => (Metric::RecipientsDeferred, 1),
+        Event::RecipientBounced { .. } => (Metric::RecipientsBounced, 1),
+        Event::RecipientHeld { .. } => (Metric::RecipientsHeld, 1),
+        Event::RecipientDiscarded { .. } => (Metric::RecipientsDiscarded, 1),
+        Event::DsnQueued { .. } => (Metric::DsnsQueued, 1),
+        Event::DsnNotSent { .. } => (Metric::DsnsNotSent, 1),
+        Event::SiteSlowed { .. } => (Metric::SitesSlowed, 1),
+        Event::SiteSuspended { .. } => (Metric::SitesSuspended, 1),
+        Event::SiteResumed { .. } => (Metric::SitesResumed, 1),
+        Event::Alert { .. } => (Metric::Alerts, 1),
+        Event::Flushed { messages } => (Metric::MessagesFlushed, *messages),
+        Event::QueueRecovered { messages, .. } => (Metric::MessagesRecovered, *messages),
+        Event::RecordQuarantined { .. } => (Metric::RecordsQuarantined, 1),
+        Event::IndexRebuilt { .. } => (Metric::IndexesRebuilt, 1),
+        Event::QueueStopped { .. } => (Metric::QueueStops, 1),
+        Event::Started { .. } => (Metric::Starts, 1),
+        Event::Listening { .. } => (Metric::ListenersOpened, 1),
+        Event::Reloaded => (Metric::Reloads, 1),
+        Event::ReloadRefused { .. } => (Metric::ReloadsRefused, 1),
+        Event::Stopping { .. } => (Metric::StopsBegun, 1),
+        Event::Stopped => (Metric::StopsDone, 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::tests::every_event;
+
+    #[test]
+    fn the_rows_stand_in_the_order_of_the_enum() {
+        for (place, row) in ROWS.iter().enumerate() {
+            assert_eq!(row.metric as usize, place, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn every_event_moves_a_counter_and_every_counter_is_moved() {
+        let all = Metrics::default();
+        for event in every_event() {
+            let one = Metrics::default();
+            count(&one, &event);
+            count(&all, &event);
+            assert!(
+                one.snapshot().iter().any(|(_, count)| *count > 0),
+                "{event:?}"
+            );
+        }
+        for (name, count) in all.snapshot() {
+            assert!(count > 0, "{name} is never moved");
+        }
+    }
+
+    #[test]
+    fn an_accepted_message_counts_its_recipients_and_bytes() {
+        let metrics = Metrics::default();
+        for event in every_event() {
+            count(&metrics, &event);
+        }
+        assert_eq!(metrics.get(Metric::MessagesAccepted), 1);
+        assert_eq!(metrics.get(Metric::RecipientsAccepted), 3);
+        assert_eq!(metrics.get(Metric::BytesAccepted), 1000);
+    }
+
+    #[test]
+    fn prometheus_reads_help_type_and_value() {
+        let metrics = Metrics::default();
+        count(&metrics, &Event::Flushed { messages: 7 });
+        let text = metrics.prometheus();
+        let wanted = "# HELP relayd_messages_flushed_total Messages made due by an operator.\n\
+                      # TYPE relayd_messages_flushed_total counter\n\
+                      relayd_messages_flushed_total 7\n";
+        assert!(text.contains(wanted), "{text}");
+    }
+}
