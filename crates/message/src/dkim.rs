@@ -133,7 +133,7 @@ impl Signer {
         let mut field = unsigned.trim_ascii_end().as_bytes().to_vec();
         for (place, line) in BASE64.encode(signature).as_bytes().chunks(68).enumerate() {
             if place > 0 {
-                field.extend_from_slice(b"\r\n\t");
+                field.extend_from_slice(b"\r\n ");
             }
             field.extend_from_slice(line);
         }
@@ -154,7 +154,7 @@ impl Signer {
         words.extend(header_list(names));
         words.push(format!("bh={};", BASE64.encode(body_hash)));
         let folded = fold("DKIM-Signature:", words.iter().map(String::as_str));
-        format!("{}\r\n\tb=", folded.trim_ascii_end())
+        format!("{}\r\n b=", folded.trim_ascii_end())
     }
 
     /// The name of the DNS record: `selector._domainkey.domain`.
@@ -391,7 +391,7 @@ mod tests {
             let field =
                 String::from_utf8(signer(pem).unwrap().sign(message, now).unwrap()).unwrap();
             assert!(field.lines().all(|line| line.len() <= 78), "{field}");
-            let flat = field.replace("\r\n\t", " ");
+            let flat = field.replace("\r\n", "");
             assert!(flat.contains("c=relaxed/simple; d=example.com; s=s2026; t=1795000000;"));
             assert!(flat.contains("h=From:From:Subject:To:To:To:Cc:Date:Reply-To:Message-ID;"));
         }

@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(
             received(&trace(&[to("bob@example.net")])),
             "Received: from app.example.com ([192.0.2.7]) by relay.example.com with ESMTPSA\r\n\
-             \tid 3f7k9q2mxt4p for <bob@example.net>; Sun, 22 Nov 2026 16:00:54 +0000\r\n"
+             \x20id 3f7k9q2mxt4p for <bob@example.net>; Sun, 22 Nov 2026 16:00:54 +0000\r\n"
         );
         let two = [to("bob@example.net"), to("eve@example.net")];
         assert!(!received(&trace(&two)).contains("for"));

@@ -3,8 +3,8 @@
 
 /// Columns that a line may fill (RFC 5322 section 2.1.1 wants at most 78).
 const COLUMNS: usize = 78;
-/// A tab in front of a continuation counts as this many columns.
-const TAB: usize = 8;
+/// Columns of a paragraph: short enough not to be broken again by quoted-printable.
+const PARAGRAPH_COLUMNS: usize = 72;
 /// Longest word in octets before it is cut: a line may never pass 998 (RFC 5322 section 2.1.1).
 const WORD_MAX: usize = 900;
 
@@ -15,15 +15,14 @@ pub(crate) fn fold<'a>(name: &str, words: impl Iterator<Item = &'a str>) -> Stri
     let mut columns = name.chars().count();
     for word in words.flat_map(pieces) {
         let width = word.chars().count();
-        if columns + 1 + width > COLUMNS && columns > TAB {
-            out.push_str("\r\n\t");
-            columns = TAB;
-        } else {
-            out.push(' ');
-            columns += 1;
+        if columns + 1 + width > COLUMNS && columns > 1 {
+            out.push_str("\r\n");
+            columns = 0;
         }
+        // The fold stands before the space, so that unfolding gives back the very same text.
+        out.push(' ');
         out.push_str(word);
-        columns += width;
+        columns += 1 + width;
     }
     out.push_str("\r\n");
     out
@@ -69,7 +68,7 @@ pub(crate) fn ascii(text: &str) -> String {
         .collect()
 }
 
-/// A paragraph filled to `COLUMNS`, each line behind `indent`, ending in CRLF.
+/// A paragraph filled to `PARAGRAPH_COLUMNS`, each line behind `indent`, ending in CRLF.
 pub(crate) fn paragraph(indent: &str, text: &str) -> String {
     let mut out = String::new();
     let mut columns = 0;
@@ -78,7 +77,7 @@ pub(crate) fn paragraph(indent: &str, text: &str) -> String {
         if columns == 0 {
             out.push_str(indent);
             columns = indent.len() + width;
-        } else if columns + 1 + width > COLUMNS {
+        } else if columns + 1 + width > PARAGRAPH_COLUMNS {
             out.push_str("\r\n");
             out.push_str(indent);
             columns = indent.len() + width;
@@ -150,11 +149,7 @@ mod tests {
     #[test]
     fn lines_are_folded_before_they_are_full_and_endless_words_are_cut() {
         let field = fold("X:", std::iter::repeat_n("0123456789", 30));
-        assert!(
-            field
-                .lines()
-                .all(|line| line.replace('\t', "        ").len() <= 78)
-        );
+        assert!(field.lines().all(|line| line.len() <= 78));
         let long = "y".repeat(5000);
         let field = fold("X:", [long.as_str()].into_iter());
         assert!(field.lines().all(|line| line.len() < 998));
