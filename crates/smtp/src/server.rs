@@ -7,7 +7,7 @@ mod login;
 mod transaction;
 mod words;
 
-pub use words::reply;
+pub use words::{reply, wire_form};
 
 use std::collections::VecDeque;
 use std::sync::Arc;

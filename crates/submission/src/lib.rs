@@ -4,11 +4,14 @@
 //! It never delivers, never decides about a retry and reads no file: what is accepted is handed to
 //! [`Accepted`], certificates and users come in through [`World`].
 
-pub mod auth;
-pub mod limits;
+mod auth;
+mod limits;
 pub mod listener;
-pub mod session;
+mod session;
+#[cfg(test)]
+mod testing;
 pub mod tls;
+mod wire;
 pub mod world;
 
 pub use listener::{Bound, Socket, serve};

@@ -2,13 +2,17 @@
 //! messages go.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use relay_config::{Config, ListenAddress, Listener, Submission};
+use relay_config::{
+    AuthDemand, AuthInClear, BareLineEnds, Config, ListenAddress, Listener, ListenerTls, Submission,
+};
 use relay_observe::{Clock, Events};
 use relay_queue::{Message, Store};
+use relay_smtp::server;
 
 use crate::auth::{Logins, Users};
 use crate::limits::{Counts, UserRates};
@@ -43,7 +47,7 @@ impl World {
         clock: Clock,
         events: Events,
         store: Arc<dyn Store>,
-        config: &Config,
+        settings: Settings,
         tls: Option<Arc<rustls::ServerConfig>>,
         accepted: Arc<dyn Accepted>,
     ) -> World {
@@ -51,7 +55,7 @@ impl World {
             clock,
             events,
             store,
-            settings: ArcSwap::from_pointee(Settings::new(config)),
+            settings: ArcSwap::from_pointee(settings),
             tls: ArcSwap::from_pointee(tls),
             accepted,
             logins: Logins::new(),
@@ -59,14 +63,26 @@ impl World {
         }
     }
 
+    /// Sessions open now, all listeners together.
+    pub fn sessions(&self) -> u32 {
+        self.counts.total()
+    }
+
     /// New settings for the sessions that begin from now on. Sockets stay as they are bound: a
     /// listener that was added or removed needs a restart.
-    pub fn reload(&self, config: &Config, tls: Option<Arc<rustls::ServerConfig>>) {
-        self.settings.store(Arc::new(Settings::new(config)));
+    pub fn reload(&self, settings: Settings, tls: Option<Arc<rustls::ServerConfig>>) {
+        self.settings.store(Arc::new(settings));
         self.tls.store(Arc::new(tls));
         // A password that was changed or a user who was removed must not live on in the cache.
         self.logins.forget();
     }
+}
+
+/// Whether TLS can be done at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Certificate {
+    Present,
+    Absent,
 }
 
 /// The part of the configuration that accepting needs.
@@ -75,7 +91,7 @@ pub struct Settings {
     pub hostname: String,
     pub submission: Submission,
     pub listeners: Vec<Listener>,
-    pub users: Users,
+    pub(crate) users: Users,
     pub(crate) rates: UserRates,
 }
 
@@ -87,6 +103,48 @@ impl Settings {
             listeners: config.listeners.clone(),
             users: Users::new(&config.users),
             rates: UserRates::new(&config.users),
+        }
+    }
+
+    /// What the protocol needs of them, for a session over `listener` with a client at `client`.
+    pub(crate) fn session(
+        &self,
+        listener: &Listener,
+        client: IpAddr,
+        certificate: Certificate,
+    ) -> server::Settings {
+        let limits = &self.submission;
+        let starttls = match (listener.tls, certificate) {
+            (ListenerTls::Starttls, Certificate::Present) => server::StartTls::Offered,
+            (ListenerTls::Starttls, Certificate::Absent)
+            | (ListenerTls::None | ListenerTls::Implicit, _) => server::StartTls::NotOffered,
+        };
+        let auth = match listener.auth {
+            AuthDemand::None => server::Auth::NotOffered,
+            // Nobody could log in: offering it would only make clients ask their users.
+            AuthDemand::Optional if self.users.is_empty() => server::Auth::NotOffered,
+            AuthDemand::Optional => server::Auth::Offered,
+            AuthDemand::Required => server::Auth::Required,
+        };
+        let auth_in_clear = match limits.auth_in_clear {
+            AuthInClear::Anywhere => server::AuthInClear::Allowed,
+            AuthInClear::LoopbackOnly if client.to_canonical().is_loopback() => {
+                server::AuthInClear::Allowed
+            }
+            AuthInClear::LoopbackOnly => server::AuthInClear::Refused,
+        };
+        server::Settings {
+            hostname: self.hostname.clone(),
+            message_bytes_max: limits.message_bytes_max,
+            recipients_max: limits.recipients_max as usize,
+            errors_max: limits.errors_max,
+            bare_line_ends: match limits.bare_line_ends {
+                BareLineEnds::Reject => relay_smtp::data::BareLineEnds::Reject,
+                BareLineEnds::Normalize => relay_smtp::data::BareLineEnds::Normalize,
+            },
+            starttls,
+            auth,
+            auth_in_clear,
         }
     }
 

@@ -11,8 +11,8 @@ use crate::reply::Reply;
 /// What the next line will be.
 pub(super) enum Login {
     Plain,
-    LoginUser,
-    LoginPassword { user: String },
+    User,
+    Password { user: String },
 }
 
 /// What comes next.
@@ -37,7 +37,7 @@ impl Login {
         let (login, challenge) = match mechanism {
             "PLAIN" => (Login::Plain, ""),
             // The draft knows no initial response for LOGIN; clients that send one mean the user.
-            "LOGIN" => (Login::LoginUser, ASK_USER),
+            "LOGIN" => (Login::User, ASK_USER),
             _ => return Step::Failed(reply(504, 5, 4, "mechanisms here: PLAIN LOGIN")),
         };
         match initial {
@@ -62,11 +62,11 @@ impl Login {
         };
         match self {
             Login::Plain => plain(&decoded),
-            Login::LoginUser => match user_name(&decoded) {
-                Some(user) => Step::Challenge(Login::LoginPassword { user }, ASK_PASSWORD),
+            Login::User => match user_name(&decoded) {
+                Some(user) => Step::Challenge(Login::Password { user }, ASK_PASSWORD),
                 None => Step::Failed(malformed()),
             },
-            Login::LoginPassword { user } => Step::Check {
+            Login::Password { user } => Step::Check {
                 user,
                 password: Secret(decoded),
             },

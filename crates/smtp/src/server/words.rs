@@ -70,3 +70,10 @@ pub(super) fn write(reply: &Reply, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\r\n");
     }
 }
+
+/// A reply said outside of a session, to a client that is turned away.
+pub fn wire_form(reply: &Reply) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(reply, &mut out);
+    out
+}
