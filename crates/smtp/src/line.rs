@@ -150,7 +150,7 @@ mod tests {
         let mut found = Vec::new();
         for chunk in chunks {
             lines.push(chunk);
-            while let Some(line) = lines.next() {
+            for line in lines.by_ref() {
                 found.push(line.map(|line| String::from_utf8_lossy(&line).into_owned()));
             }
         }
