@@ -3,13 +3,26 @@
 //!
 //! It never decides when or whether something is tried, and never speaks to a peer.
 
+mod commit;
+pub mod disk;
+mod files;
+mod follow;
 mod ids;
+mod index;
+mod journal;
+mod ledger;
 pub mod memory;
 pub mod message;
+mod record;
+mod recover;
+mod segment;
 pub mod select;
 mod settle;
+mod shared;
 pub mod store;
+mod sync_hook;
 
+pub use disk::{DiskStore, OpenError, Options};
 pub use memory::MemoryStore;
 pub use message::{
     Arrival, Attempt, Message, NewMessage, RecipientChange, RecipientState, Settlement, State,

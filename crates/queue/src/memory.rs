@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use relay_observe::Clock;
 use relay_smtp::QueueId;
 
@@ -196,7 +197,9 @@ impl Store for MemoryStore {
 
     fn stats(&self) -> Stats {
         let inner = self.inner();
-        let oldest = inner.live.values().next().map(|(m, _)| m.arrival.at);
+        let oldest = inner.live.values().next();
+        let oldest =
+            oldest.and_then(|(m, _)| Timestamp::from_second(m.arrival.at.as_second().max(0)).ok());
         inner.counts.stats(oldest, inner.commits, inner.commits)
     }
 

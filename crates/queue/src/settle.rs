@@ -4,22 +4,31 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use relay_smtp::QueueId;
+use relay_smtp::{Envelope, QueueId};
 
-use crate::message::{Message, NewMessage, RecipientChange, RecipientState, State};
+use crate::message::{Arrival, Message, NewMessage, RecipientChange, RecipientState, State};
 use crate::store::{Stats, StoreError};
 
 /// The message as it stands in the queue right after it was accepted: everybody due at once.
 pub(crate) fn accepted(new: &NewMessage) -> Message {
     debug_assert!(!new.envelope.recipients.is_empty(), "nobody to deliver to");
-    let mut arrival = new.arrival.clone();
+    fresh(
+        new.id,
+        new.envelope.clone(),
+        new.arrival.clone(),
+        new.body.len() as u64,
+    )
+}
+
+/// The same from what the journal has of it.
+pub(crate) fn fresh(id: QueueId, envelope: Envelope, mut arrival: Arrival, size: u64) -> Message {
     arrival.at = to_millisecond(arrival.at);
-    let recipients = vec![RecipientState::new(arrival.at); new.envelope.recipients.len()];
+    let recipients = vec![RecipientState::new(arrival.at); envelope.recipients.len()];
     Message {
-        id: new.id,
-        envelope: new.envelope.clone(),
+        id,
+        envelope,
         arrival,
-        size: new.body.len() as u64,
+        size,
         recipients,
     }
 }

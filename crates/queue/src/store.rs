@@ -76,7 +76,7 @@ pub struct Stats {
     pub held: u64,
     /// Bytes of bodies.
     pub bytes: u64,
-    /// When the message with the lowest id arrived.
+    /// When the message with the lowest id arrived, to the second.
     pub oldest: Option<Timestamp>,
     /// Since start.
     pub commits: u64,

@@ -1,0 +1,358 @@
+//! The store on disk: what the seam asks, handed to the commit thread and the index thread.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use relay_observe::{Clock, Events};
+use relay_smtp::QueueId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::commit::{Committer, Fresh, Inbox, Operation, Work};
+use crate::files::Layout;
+use crate::follow::{Follower, Job, Loaded, Scanned};
+use crate::ids::Ids;
+use crate::ledger::Lookup;
+use crate::message::{Message, NewMessage, Settlement};
+use crate::record::{Encoded, Place, TooLarge};
+use crate::recover::recover;
+use crate::segment;
+use crate::select::Select;
+use crate::settle::accepted;
+use crate::shared::{Pin, Pinned, Shared};
+use crate::store::{Later, Page, Settled, Stats, Store, StoreError};
+
+pub use crate::recover::OpenError;
+pub use crate::shared::Options;
+
+/// The queue in a state directory. Dropped without [`Store::close`] it stops as a kill would: nothing
+/// that was promised is lost, the next start replays a little more.
+#[derive(Debug)]
+pub struct DiskStore {
+    clock: Clock,
+    ids: Ids,
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
+    index: Sender<Job>,
+    places: Arc<Semaphore>,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    committer: JoinHandle<()>,
+    follower: JoinHandle<()>,
+    /// Held until both threads have ended.
+    lock: File,
+}
+
+impl DiskStore {
+    /// Opens or makes the queue in `directory`, and recovers what a crash left. Blocks: from under a
+    /// second to the time that reading the whole journal takes, where the index has to be rebuilt.
+    pub fn open(
+        directory: &Path,
+        clock: Clock,
+        events: Events,
+        options: Options,
+    ) -> Result<DiskStore, OpenError> {
+        let layout = Layout::new(directory);
+        let recovered = recover(&layout, &options, &events)?;
+        let ids = Ids::after(recovered.ledger.highest(), options.node);
+        let places = Arc::new(Semaphore::new(options.waiting_max));
+        let shared = Arc::new(Shared::new(layout, options, events, recovered.ledger));
+        let inbox = Arc::new(Inbox::default());
+        let (index, jobs) = channel();
+        let follower = Follower {
+            shared: shared.clone(),
+            index: recovered.index,
+            jobs,
+            applied: recovered.applied,
+            first_segment: recovered.first_segment,
+        };
+        let committer = Committer {
+            shared: shared.clone(),
+            inbox: inbox.clone(),
+            journal: recovered.journal,
+            index: index.clone(),
+        };
+        let running =
+            start(committer, follower, recovered.lock).map_err(|error| OpenError::Io {
+                path: directory.to_owned(),
+                error,
+            })?;
+        Ok(DiskStore {
+            clock,
+            ids,
+            shared,
+            inbox,
+            index,
+            places,
+            running: Mutex::new(Some(running)),
+        })
+    }
+
+    async fn accept_new(&self, new: NewMessage) -> Result<Arc<Message>, StoreError> {
+        self.shared.ledger().may_write()?;
+        self.ids.saw(new.id);
+        let encoded = Encoded::accepted(&new).map_err(too_large)?;
+        let place = self.places.clone().acquire_owned();
+        let permit = match tokio::time::timeout(self.shared.options.busy_after, place).await {
+            Ok(permit) => permit.map_err(|_| closed())?,
+            Err(_) => return Err(StoreError::Busy),
+        };
+        let work = Work::Accept(fresh(new));
+        Ok(self.write(work, encoded, permit).await?.message)
+    }
+
+    async fn settle_some(&self, settlement: Settlement) -> Result<Settled, StoreError> {
+        let Settlement { id, changes, dsns } = settlement;
+        self.shared.ledger().may_write()?;
+        let loaded = self.load(id).await?;
+        let pin = loaded.ok_or(StoreError::Unknown(id))?.pin;
+        dsns.iter().for_each(|dsn| self.ids.saw(dsn.id));
+        let encoded = Encoded::settlement(id, &changes, &dsns).map_err(too_large)?;
+        // Waits as long as it takes: what has happened to a recipient must be written down.
+        let permit = self.places.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| closed())?;
+        let dsns = dsns.into_iter().map(fresh).collect();
+        self.write(Work::Settle { pin, changes, dsns }, encoded, permit)
+            .await
+    }
+
+    /// Resolves once it is on disk. Goes on to be written if nobody waits any more.
+    async fn write(
+        &self,
+        work: Work,
+        encoded: Encoded,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Settled, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.push(Operation {
+            work,
+            encoded,
+            reply,
+            _permit: permit,
+        })?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// The message, kept in memory as long as the answer is. None: not in the queue.
+    async fn load(&self, id: QueueId) -> Result<Option<Loaded>, StoreError> {
+        let pinned = Pin::take(&self.shared, &mut self.shared.ledger(), id);
+        match pinned {
+            Pinned::Here(pin, message, place) => Ok(Some(Loaded {
+                pin,
+                message,
+                place,
+            })),
+            Pinned::Unknown => Ok(None),
+            Pinned::InIndex => {
+                let (reply, answer) = oneshot::channel();
+                self.ask_index(Job::Load { id, reply })?;
+                answer.await.unwrap_or_else(|_| Err(closed()))
+            }
+        }
+    }
+
+    fn ask_index(&self, job: Job) -> Result<(), StoreError> {
+        self.index.send(job).map_err(|_| closed())
+    }
+
+    fn is_open(&self) -> Result<(), StoreError> {
+        let running = self.running.lock().unwrap_or_else(|e| e.into_inner());
+        running.as_ref().map(|_| ()).ok_or_else(closed)
+    }
+
+    async fn read_message(&self, id: QueueId) -> Result<Option<Arc<Message>>, StoreError> {
+        self.is_open()?;
+        if let Some(loaded) = self.load(id).await? {
+            return Ok(Some(loaded.message));
+        }
+        Ok(self.shared.ledger().recent().find(id))
+    }
+
+    async fn read_body(&self, id: QueueId) -> Result<Option<Bytes>, StoreError> {
+        self.is_open()?;
+        if let Some(body) = self.shared.bodies().get(id) {
+            return Ok(Some(body));
+        }
+        let Some(place) = self.place_of(id).await? else {
+            return Ok(None);
+        };
+        let journal = self.shared.layout.journal();
+        let read = tokio::task::spawn_blocking(move || segment::read_body(&journal, place)).await;
+        let unreadable = |error: &dyn std::fmt::Display| StoreError::Disk(error.to_string());
+        match read
+            .map_err(|e| unreadable(&e))?
+            .map_err(|e| unreadable(&e))?
+        {
+            Some(body) => Ok(Some(body)),
+            None if self.shared.ledger().is_live(id) => Err(StoreError::Disk(format!(
+                "journal segment {} with the body of {id} is missing",
+                place.segment
+            ))),
+            // Finished while we looked.
+            None => Ok(None),
+        }
+    }
+
+    async fn place_of(&self, id: QueueId) -> Result<Option<Place>, StoreError> {
+        // Before the wait: a guard must not live across it.
+        let here = self.shared.ledger().lookup(id);
+        match here {
+            Lookup::Here(_, place) => Ok(Some(place)),
+            Lookup::Unknown => Ok(None),
+            Lookup::InIndex => Ok(self.load(id).await?.map(|loaded| loaded.place)),
+        }
+    }
+
+    async fn list_some(
+        &self,
+        select: Select,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.is_open()?;
+        let mut messages = Vec::new();
+        let mut from = after;
+        // One more than asked for tells whether that was all.
+        while messages.len() <= limit {
+            let Scanned {
+                messages: scanned,
+                upto,
+            } = self.scan(from).await?;
+            messages.extend(scanned.into_iter().filter(|m| select.matches(m)));
+            match upto {
+                Some(upto) => from = Some(upto),
+                None => break,
+            }
+        }
+        let more = messages.len() > limit;
+        messages.truncate(limit);
+        let next = match more {
+            true => messages.last().map(|m| m.id).or(after),
+            false => None,
+        };
+        Ok(Page { messages, next })
+    }
+
+    async fn scan(&self, after: Option<QueueId>) -> Result<Scanned, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask_index(Job::Scan { after, reply })?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    async fn close_files(&self) {
+        let running = {
+            let mut running = self.running.lock().unwrap_or_else(|e| e.into_inner());
+            running.take()
+        };
+        let Some(running) = running else { return };
+        self.inbox.close();
+        self.places.close();
+        let index = self.index.clone();
+        let shared = self.shared.clone();
+        let ended = tokio::task::spawn_blocking(move || {
+            // First the last writes, then the index that follows them.
+            let committed = running.committer.join();
+            let _ = index.send(Job::Close);
+            let followed = running.follower.join();
+            shared.stop_quietly("it was closed");
+            drop(running.lock);
+            committed.and(followed)
+        });
+        // A thread that panicked has said so in an event.
+        let _ = ended.await;
+    }
+}
+
+fn start(committer: Committer, follower: Follower, lock: File) -> std::io::Result<Running> {
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let index = committer.index.clone();
+    let follower = thread("queue-index").spawn(move || follower.run())?;
+    match thread("queue-commit").spawn(move || committer.run()) {
+        Ok(committer) => Ok(Running {
+            committer,
+            follower,
+            lock,
+        }),
+        Err(error) => {
+            let _ = index.send(Job::Abandon);
+            Err(error)
+        }
+    }
+}
+
+fn fresh(new: NewMessage) -> Fresh {
+    Fresh {
+        message: Arc::new(accepted(&new)),
+        body: new.body,
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Stopped("it was closed".to_owned())
+}
+
+fn too_large(error: TooLarge) -> StoreError {
+    StoreError::Full(error.to_string())
+}
+
+impl Store for DiskStore {
+    fn next_id(&self) -> QueueId {
+        self.ids.next(self.clock.now())
+    }
+
+    fn accept(&self, message: NewMessage) -> Later<'_, Result<Arc<Message>, StoreError>> {
+        Box::pin(self.accept_new(message))
+    }
+
+    fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>> {
+        Box::pin(self.settle_some(settlement))
+    }
+
+    fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>> {
+        Box::pin(self.read_message(id))
+    }
+
+    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Bytes>, StoreError>> {
+        Box::pin(self.read_body(id))
+    }
+
+    fn list(
+        &self,
+        select: Select,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Later<'_, Result<Page, StoreError>> {
+        Box::pin(self.list_some(select, after, limit))
+    }
+
+    fn recent(&self, limit: usize) -> Vec<Arc<Message>> {
+        self.shared.ledger().recent().latest(limit)
+    }
+
+    fn stats(&self) -> Stats {
+        self.shared.ledger().stats()
+    }
+
+    fn close(&self) -> Later<'_, ()> {
+        Box::pin(self.close_files())
+    }
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        let running = self.running.get_mut().unwrap_or_else(|e| e.into_inner());
+        let Some(running) = running.take() else {
+            return;
+        };
+        self.inbox.abandon();
+        let _ = self.index.send(Job::Abandon);
+        let _ = running.committer.join();
+        let _ = running.follower.join();
+    }
+}

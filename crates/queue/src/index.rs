@@ -1,0 +1,306 @@
+//! The index: sled, holding the latest state of every unfinished message and how far in the journal
+//! it has come. It can be rebuilt from the journal at any time. Only [`crate::follow`]'s thread and
+//! recovery call it.
+//!
+//! One tree, since a batch is atomic within one tree only. Keys: `c` the journal position applied so
+//! far and the highest id; `m` + id + part the message with the place of its body, split over as many
+//! parts as it needs, because sled turns values above about 7 KiB into files that it never syncs.
+
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use relay_smtp::QueueId;
+
+use crate::files::sync_directory;
+use crate::message::Message;
+use crate::record::{Place, from_postcard, to_postcard};
+use crate::sync_hook;
+
+/// Largest value, in bytes. Far under the 4 KiB that the design allows.
+const PART_BYTES: usize = 3500;
+const APPLIED_KEY: &[u8] = b"c";
+const MESSAGE_KEY: u8 = b'm';
+
+/// A place in the journal: between two records.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+pub(crate) struct Position {
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+}
+
+/// How far the index has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Applied {
+    pub(crate) position: Position,
+    /// The highest id given up to there.
+    pub(crate) highest: Option<QueueId>,
+}
+
+/// A message as the index has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) message: Arc<Message>,
+    pub(crate) place: Place,
+    /// Values it is spread over, at least 1.
+    pub(crate) parts: u16,
+}
+
+/// What the index is told to become. `old_parts`: what it has of the message now, 0 for nothing.
+#[derive(Debug)]
+pub(crate) enum Update {
+    Put {
+        message: Arc<Message>,
+        place: Place,
+        old_parts: u16,
+    },
+    Remove {
+        id: QueueId,
+        old_parts: u16,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IndexError {
+    #[error("{path}: {error}")]
+    Files { path: PathBuf, error: io::Error },
+    #[error("sled: {0}")]
+    Sled(#[from] sled::Error),
+    #[error("sled panicked while opening: {0}")]
+    Panic(String),
+    #[error("{0}")]
+    Damaged(String),
+    #[error(
+        "sled does not sync through our fdatasync: this relayd was linked wrongly and could lose mail"
+    )]
+    NotHooked,
+}
+
+#[derive(Debug)]
+pub(crate) struct Index {
+    db: sled::Db,
+}
+
+impl Index {
+    /// Opens or makes the index in `directory`. `cache_bytes`: memory that sled may use for pages.
+    pub(crate) fn open(directory: &Path, cache_bytes: u64) -> Result<Index, IndexError> {
+        let files = |error| IndexError::Files {
+            path: directory.to_owned(),
+            error,
+        };
+        remove_half_made_snapshots(directory).map_err(files)?;
+        let config = sled::Config::new()
+            .path(directory)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(None);
+        // Some torn files make sled 0.34 panic in here instead of answering an error.
+        let db = catch_unwind(AssertUnwindSafe(|| config.open()))
+            .map_err(|panic| IndexError::Panic(panic_text(&*panic)))??;
+        let index = Index { db };
+        sync_created(directory).map_err(files)?;
+        index.check_hook()?;
+        if has_blobs(directory).map_err(files)? {
+            return Err(IndexError::Damaged(
+                "blobs/ is not empty: a value was too large and was never synced".to_owned(),
+            ));
+        }
+        Ok(index)
+    }
+
+    /// A flush must come through our fdatasync, or no flush means anything.
+    fn check_hook(&self) -> Result<(), IndexError> {
+        let before = sync_hook::calls();
+        self.db.insert(b"h", &before.to_le_bytes())?;
+        self.db.remove(b"h")?;
+        self.db.flush()?;
+        match sync_hook::calls() > before {
+            true => Ok(()),
+            false => Err(IndexError::NotHooked),
+        }
+    }
+
+    pub(crate) fn applied(&self) -> Result<Option<Applied>, IndexError> {
+        match self.db.get(APPLIED_KEY)? {
+            None => Ok(None),
+            Some(bytes) => from_postcard(&bytes)
+                .map(Some)
+                .ok_or_else(|| IndexError::Damaged("its position cannot be read".to_owned())),
+        }
+    }
+
+    /// Writes updates and position in one batch, and syncs.
+    pub(crate) fn apply(
+        &self,
+        updates: &[Update],
+        applied: Applied,
+    ) -> Result<Vec<u16>, IndexError> {
+        let mut batch = sled::Batch::default();
+        let mut parts = Vec::with_capacity(updates.len());
+        for update in updates {
+            parts.push(add_to_batch(&mut batch, update));
+        }
+        batch.insert(APPLIED_KEY, to_postcard(&applied));
+        self.db.apply_batch(batch)?;
+        self.db.flush()?;
+        Ok(parts)
+    }
+
+    pub(crate) fn read(&self, id: QueueId) -> Result<Option<Row>, IndexError> {
+        let Some(first) = self.db.get(key(id, 0))? else {
+            return Ok(None);
+        };
+        let (parts, mut bytes) = open_first(id, &first)?;
+        for part in 1..parts {
+            let value = self.db.get(key(id, part))?;
+            bytes.extend_from_slice(&value.ok_or_else(|| missing(id, part))?);
+        }
+        row(id, &bytes, parts).map(Some)
+    }
+
+    /// Up to `limit` messages after `after`, in id order.
+    pub(crate) fn rows(
+        &self,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Result<Vec<Row>, IndexError> {
+        let mut rows = Vec::new();
+        let start = match after {
+            Some(id) => key(id, u16::MAX).to_vec(),
+            None => vec![MESSAGE_KEY],
+        };
+        let mut values = self.db.range(start..vec![MESSAGE_KEY + 1]);
+        while rows.len() < limit {
+            let Some(value) = values.next() else { break };
+            let (first_key, first) = value?;
+            let id = id_of(&first_key)?;
+            let (parts, mut bytes) = open_first(id, &first)?;
+            for part in 1..parts {
+                let (found, value) = values.next().ok_or_else(|| missing(id, part))??;
+                if found.as_ref() != key(id, part) {
+                    return Err(missing(id, part));
+                }
+                bytes.extend_from_slice(&value);
+            }
+            rows.push(row(id, &bytes, parts)?);
+        }
+        Ok(rows)
+    }
+}
+
+/// Adds one update and tells over how many parts the message is spread then.
+fn add_to_batch(batch: &mut sled::Batch, update: &Update) -> u16 {
+    match update {
+        Update::Put {
+            message,
+            place,
+            old_parts,
+        } => {
+            let bytes = to_postcard(&(place, &**message));
+            let pieces = bytes.chunks(PART_BYTES);
+            let parts = u16::try_from(pieces.len())
+                .expect("a record is at most 1 GiB and most of it the body: 200 MB of state never");
+            for (part, piece) in (0..parts).zip(pieces) {
+                let mut value = Vec::with_capacity(piece.len() + 2);
+                if part == 0 {
+                    value.extend_from_slice(&parts.to_le_bytes());
+                }
+                value.extend_from_slice(piece);
+                batch.insert(&key(message.id, part), value);
+            }
+            for part in parts..(*old_parts).max(parts) {
+                batch.remove(&key(message.id, part));
+            }
+            parts
+        }
+        Update::Remove { id, old_parts } => {
+            for part in 0..*old_parts {
+                batch.remove(&key(*id, part));
+            }
+            0
+        }
+    }
+}
+
+fn key(id: QueueId, part: u16) -> [u8; 11] {
+    let mut key = [MESSAGE_KEY; 11];
+    key[1..9].copy_from_slice(&id.to_u64().to_be_bytes());
+    key[9..].copy_from_slice(&part.to_be_bytes());
+    key
+}
+
+fn id_of(key: &[u8]) -> Result<QueueId, IndexError> {
+    let number = key.get(1..9).and_then(|bytes| bytes.try_into().ok());
+    match (number, key.get(9..)) {
+        (Some(number), Some([0, 0])) => Ok(QueueId::from_u64(u64::from_be_bytes(number))),
+        (_, _) => Err(IndexError::Damaged(format!("stray key {key:?}"))),
+    }
+}
+
+fn open_first(id: QueueId, value: &[u8]) -> Result<(u16, Vec<u8>), IndexError> {
+    match value.split_first_chunk::<2>() {
+        Some((parts, piece)) if *parts != [0, 0] => {
+            Ok((u16::from_le_bytes(*parts), piece.to_vec()))
+        }
+        Some(_) | None => Err(missing(id, 0)),
+    }
+}
+
+fn missing(id: QueueId, part: u16) -> IndexError {
+    IndexError::Damaged(format!("part {part} of message {id} is missing"))
+}
+
+fn row(id: QueueId, bytes: &[u8], parts: u16) -> Result<Row, IndexError> {
+    let (place, message): (Place, Message) = from_postcard(bytes)
+        .ok_or_else(|| IndexError::Damaged(format!("message {id} cannot be read")))?;
+    Ok(Row {
+        message: Arc::new(message),
+        place,
+        parts,
+    })
+}
+
+/// A kill while sled writes a snapshot leaves a file that can keep it from opening; it is only a
+/// shortcut for sled's own recovery.
+fn remove_half_made_snapshots(directory: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// sled never syncs `conf` nor the names of its files.
+fn sync_created(directory: &Path) -> io::Result<()> {
+    for name in ["conf", "db"] {
+        File::open(directory.join(name))?.sync_all()?;
+    }
+    sync_directory(directory)?;
+    directory.parent().map_or(Ok(()), sync_directory)
+}
+
+fn has_blobs(directory: &Path) -> io::Result<bool> {
+    match std::fs::read_dir(directory.join("blobs")) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
+}

@@ -1,0 +1,355 @@
+//! The state in memory: what the index does not have yet, who is unfinished, the counts. Changed
+//! only by the commit thread (and by recovery before it starts), in the order of the journal.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use relay_smtp::QueueId;
+
+use crate::index::{Applied, Position, Row, Update};
+use crate::message::Message;
+use crate::record::Place;
+use crate::settle::{Counts, Recent};
+use crate::store::{Stats, StoreError};
+
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    /// Every unfinished message; 16 bytes each, so that a million stay cheap.
+    live: BTreeMap<QueueId, Live>,
+    /// Messages whose latest state the index lacks, and those in use.
+    overlay: BTreeMap<QueueId, Entry>,
+    /// Unfinished messages whose body lies in the segment; segments without one are left out.
+    segments: BTreeMap<u32, u64>,
+    counts: Counts,
+    recent: Recent,
+    applied: Applied,
+    commits: u64,
+    records: u64,
+    /// Records that the index has not been given yet.
+    pub(crate) unapplied: u64,
+    /// Why nothing is written any more.
+    pub(crate) stopped: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    segment: u32,
+    arrived_unix_s: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    now: Now,
+    /// What the index has of it: values, 0 for nothing.
+    parts: u16,
+    /// Rises with each change.
+    version: u64,
+    dirty: Dirty,
+    /// Operations that need it to stay here.
+    pins: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Now {
+    Live(Arc<Message>, Place),
+    Gone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dirty {
+    /// The index has the same.
+    No,
+    /// The index must be told.
+    Yes,
+    /// The index is being told of this version.
+    Applying(u64),
+}
+
+/// Where to find a message.
+#[derive(Debug)]
+pub(crate) enum Lookup {
+    Here(Arc<Message>, Place),
+    InIndex,
+    Unknown,
+}
+
+/// What the index is to be told now: the second half says which versions these are.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    pub(crate) updates: Vec<Update>,
+    pub(crate) applied: Applied,
+    versions: Vec<(QueueId, u64)>,
+}
+
+impl Ledger {
+    pub(crate) fn new(applied: Applied, remembered: usize) -> Ledger {
+        Ledger {
+            live: BTreeMap::new(),
+            overlay: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            counts: Counts::default(),
+            recent: Recent::new(remembered),
+            applied,
+            commits: 0,
+            records: 0,
+            unapplied: 0,
+            stopped: None,
+        }
+    }
+
+    /// At start: a message that the index has.
+    pub(crate) fn load(&mut self, row: &Row) {
+        self.add_live(&row.message, row.place.segment);
+    }
+
+    pub(crate) fn lookup(&self, id: QueueId) -> Lookup {
+        match self.overlay.get(&id).map(|entry| &entry.now) {
+            Some(Now::Live(message, place)) => Lookup::Here(message.clone(), *place),
+            Some(Now::Gone) => Lookup::Unknown,
+            None if self.live.contains_key(&id) => Lookup::InIndex,
+            None => Lookup::Unknown,
+        }
+    }
+
+    pub(crate) fn is_live(&self, id: QueueId) -> bool {
+        self.live.contains_key(&id)
+    }
+
+    /// Keeps the message in memory until [`Ledger::unpin`].
+    pub(crate) fn pin(&mut self, id: QueueId) -> Lookup {
+        let found = self.lookup(id);
+        if let (Lookup::Here(..), Some(entry)) = (&found, self.overlay.get_mut(&id)) {
+            entry.pins += 1;
+        }
+        found
+    }
+
+    /// Takes in what the index has of a message, unless something newer is here.
+    pub(crate) fn take_in(&mut self, row: Row) {
+        self.overlay.entry(row.message.id).or_insert(Entry {
+            now: Now::Live(row.message, row.place),
+            parts: row.parts,
+            version: 0,
+            dirty: Dirty::No,
+            pins: 0,
+        });
+    }
+
+    pub(crate) fn unpin(&mut self, id: QueueId) {
+        if let Some(entry) = self.overlay.get_mut(&id) {
+            entry.pins = entry.pins.saturating_sub(1);
+        }
+        self.evict(id);
+    }
+
+    /// A message that the journal has now.
+    pub(crate) fn install_accepted(&mut self, message: Arc<Message>, place: Place) {
+        let id = message.id;
+        self.saw(Some(id));
+        // Replay over an index that has it already.
+        if let Lookup::Here(before, _) = self.lookup(id) {
+            self.counts.remove(&before);
+            self.drop_live(id);
+        }
+        self.add_live(&message, place.segment);
+        self.change(id, Now::Live(message, place));
+    }
+
+    /// A change that the journal has now; the message as it was must be here: pinned, or just taken in.
+    pub(crate) fn install_settled(&mut self, after: Arc<Message>) {
+        let id = after.id;
+        let Lookup::Here(before, place) = self.lookup(id) else {
+            debug_assert!(false, "settled a message that is not in memory");
+            return;
+        };
+        self.counts.remove(&before);
+        if after.finished() {
+            self.drop_live(id);
+            self.recent.push(after);
+            self.change(id, Now::Gone);
+        } else {
+            self.counts.add(&after);
+            self.change(id, Now::Live(after, place));
+        }
+    }
+
+    /// Records up to `end` have been installed.
+    pub(crate) fn advance(&mut self, end: Position, records: u64) {
+        self.applied.position = end;
+        self.records += records;
+        self.unapplied += records;
+    }
+
+    /// What recovery did is not counted.
+    pub(crate) fn start_counting(&mut self) {
+        self.commits = 0;
+        self.records = 0;
+    }
+
+    pub(crate) fn count_commit(&mut self) {
+        self.commits += 1;
+    }
+
+    /// An id that the journal knows: ids given from now on are above it.
+    pub(crate) fn saw(&mut self, id: Option<QueueId>) {
+        self.applied.highest = self.applied.highest.max(id);
+    }
+
+    pub(crate) fn highest(&self) -> Option<QueueId> {
+        self.applied.highest
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.applied.position
+    }
+
+    fn change(&mut self, id: QueueId, now: Now) {
+        let entry = self.overlay.entry(id).or_insert(Entry {
+            now: Now::Gone,
+            parts: 0,
+            version: 0,
+            dirty: Dirty::No,
+            pins: 0,
+        });
+        entry.now = now;
+        entry.version += 1;
+        entry.dirty = match entry.dirty {
+            Dirty::No | Dirty::Yes => Dirty::Yes,
+            Dirty::Applying(version) => Dirty::Applying(version),
+        };
+        // Came and went within the window: the index never hears of it.
+        if matches!(
+            (&entry.now, entry.dirty, entry.parts),
+            (Now::Gone, Dirty::Yes, 0)
+        ) {
+            entry.dirty = Dirty::No;
+        }
+        self.evict(id);
+    }
+
+    fn evict(&mut self, id: QueueId) {
+        let clean = |entry: &Entry| entry.pins == 0 && entry.dirty == Dirty::No;
+        if self.overlay.get(&id).is_some_and(clean) {
+            self.overlay.remove(&id);
+        }
+    }
+
+    /// What the index lacks.
+    pub(crate) fn begin_apply(&mut self) -> Changes {
+        let mut updates = Vec::new();
+        let mut versions = Vec::new();
+        for (&id, entry) in &mut self.overlay {
+            if entry.dirty != Dirty::Yes {
+                continue;
+            }
+            entry.dirty = Dirty::Applying(entry.version);
+            versions.push((id, entry.version));
+            let old_parts = entry.parts;
+            updates.push(match &entry.now {
+                Now::Live(message, place) => Update::Put {
+                    message: message.clone(),
+                    place: *place,
+                    old_parts,
+                },
+                Now::Gone => Update::Remove { id, old_parts },
+            });
+        }
+        self.unapplied = 0;
+        Changes {
+            updates,
+            applied: self.applied,
+            versions,
+        }
+    }
+
+    /// The index has them, spread over `parts` values each.
+    pub(crate) fn end_apply(&mut self, changes: &Changes, parts: &[u16]) {
+        for (&(id, version), &parts) in changes.versions.iter().zip(parts) {
+            if let Some(entry) = self.overlay.get_mut(&id) {
+                entry.parts = parts;
+                entry.dirty = match (entry.version == version, &entry.now, parts) {
+                    (true, _, _) | (false, Now::Gone, 0) => Dirty::No,
+                    (false, _, _) => Dirty::Yes,
+                };
+            }
+            self.evict(id);
+        }
+    }
+
+    /// Lays what is newer here over rows of the index that cover the ids after `after` up to `upto`
+    /// (None: to the end).
+    pub(crate) fn merge(
+        &self,
+        rows: Vec<Row>,
+        after: Option<QueueId>,
+        upto: Option<QueueId>,
+    ) -> Vec<Arc<Message>> {
+        let mut messages: BTreeMap<QueueId, Arc<Message>> = rows
+            .into_iter()
+            .map(|row| (row.message.id, row.message))
+            .collect();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let to = upto.map_or(Bound::Unbounded, Bound::Included);
+        for (&id, entry) in self.overlay.range((from, to)) {
+            match &entry.now {
+                Now::Live(message, _) => messages.insert(id, message.clone()),
+                Now::Gone => messages.remove(&id),
+            };
+        }
+        messages.into_values().collect()
+    }
+
+    /// Segments before this one hold no unfinished message's body.
+    pub(crate) fn first_live_segment(&self) -> Option<u32> {
+        self.segments.keys().next().copied()
+    }
+
+    /// Segments that unfinished messages need, with how many do.
+    pub(crate) fn segments(&self) -> &BTreeMap<u32, u64> {
+        &self.segments
+    }
+
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let oldest = self.live.values().next();
+        let oldest = oldest.and_then(|l| Timestamp::from_second(l.arrived_unix_s.into()).ok());
+        self.counts.stats(oldest, self.commits, self.records)
+    }
+
+    pub(crate) fn may_write(&self) -> Result<(), StoreError> {
+        match &self.stopped {
+            Some(reason) => Err(StoreError::Stopped(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn add_live(&mut self, message: &Message, segment: u32) {
+        self.counts.add(message);
+        *self.segments.entry(segment).or_default() += 1;
+        let arrived_unix_s = u32::try_from(message.arrival.at.as_second()).unwrap_or(0);
+        let live = Live {
+            segment,
+            arrived_unix_s,
+        };
+        self.live.insert(message.id, live);
+    }
+
+    fn drop_live(&mut self, id: QueueId) {
+        if let Some(Live { segment, .. }) = self.live.remove(&id)
+            && let Some(count) = self.segments.get_mut(&segment)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.segments.remove(&segment);
+            }
+        }
+    }
+}
+
+/// What earlier records of the same write did, before it is on disk.
+pub(crate) type Ahead = HashMap<QueueId, Option<Arc<Message>>>;

@@ -1,0 +1,480 @@
+//! Opening the state directory: from whatever a crash left to a ledger that is true again.
+//!
+//! Lock; refuse what a newer relayd wrote; open the index or make a new one; replay the journal from
+//! where the index had come; begin a new segment. Records that cannot be read go to `quarantine/`.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use relay_observe::{Event, Events};
+
+use crate::files::{Layout, VERSION};
+use crate::index::{Applied, Index, IndexError, Position};
+use crate::journal::Journal;
+use crate::ledger::{Ledger, Lookup};
+use crate::record::{Bad, Change, Found};
+use crate::segment::{self, FIRST_RECORD, Headless, Image, Item};
+use crate::settle::{changed, fresh};
+use crate::shared::Options;
+
+/// Why the queue cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "{path} is of version {found:?}, this relayd writes version {VERSION}: run the relayd that wrote it, or give it an empty directory"
+    )]
+    Version { path: PathBuf, found: String },
+    #[error("{0} has a journal but no VERSION: not a state directory of relayd, or a damaged one")]
+    NoVersion(PathBuf),
+    #[error("{0} is in use by another relayd")]
+    Locked(PathBuf),
+    #[error("{path}: {error}")]
+    Io { path: PathBuf, error: io::Error },
+    #[error("the index in {path}: {error}")]
+    Index { path: PathBuf, error: String },
+}
+
+impl OpenError {
+    /// The program's exit status: 78 (EX_CONFIG) where a person has to change something first, else 1.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            OpenError::Version { .. } | OpenError::NoVersion(_) => 78,
+            OpenError::Locked(_) | OpenError::Io { .. } | OpenError::Index { .. } => 1,
+        }
+    }
+}
+
+/// A queue that is ready to go on.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) lock: File,
+    pub(crate) ledger: Ledger,
+    pub(crate) index: Index,
+    pub(crate) applied: Applied,
+    pub(crate) journal: Journal,
+    pub(crate) first_segment: u32,
+}
+
+pub(crate) fn recover(
+    layout: &Layout,
+    options: &Options,
+    events: &Events,
+) -> Result<Recovered, OpenError> {
+    let started = Instant::now();
+    let lock = enter(layout)?;
+    let mut recovery = Recovery {
+        layout,
+        options,
+        events,
+        records: 0,
+        truncated_bytes: 0,
+    };
+    let directory = layout.journal();
+    let mut segments = segment::numbers(&directory).map_err(at(&directory))?;
+    let (index, mut ledger) = recovery.open_index(&segments)?;
+    recovery.seal_newest(&mut segments, ledger.position())?;
+    recovery.replay(&segments, &index.open, &mut ledger)?;
+    let applied = recovery.apply(&index.open, &mut ledger)?;
+    recovery.make_current(&index)?;
+    let newest = segments.last().copied().unwrap_or(0);
+    let journal = Journal::begin(
+        &directory,
+        newest + 1,
+        options.segment_bytes,
+        ledger.highest(),
+    )
+    .map_err(at(&directory))?;
+    events.emit(Event::QueueRecovered {
+        messages: ledger.stats().messages,
+        records: recovery.records,
+        truncated_bytes: recovery.truncated_bytes,
+        took: started.elapsed(),
+    });
+    ledger.start_counting();
+    Ok(Recovered {
+        lock,
+        ledger,
+        index: index.open,
+        applied,
+        journal,
+        first_segment: segments.first().copied().unwrap_or(newest + 1),
+    })
+}
+
+/// Refuses what is not ours to touch, takes the lock, makes what is missing.
+fn enter(layout: &Layout) -> Result<File, OpenError> {
+    let root = layout.root();
+    let in_root = || at(root);
+    let version = layout.version().map_err(in_root())?;
+    match version.as_deref() {
+        Some(VERSION) => {}
+        Some(found) => {
+            return Err(OpenError::Version {
+                path: root.join("VERSION"),
+                found: found.to_owned(),
+            });
+        }
+        None if !segment::numbers(&layout.journal())
+            .unwrap_or_default()
+            .is_empty() =>
+        {
+            return Err(OpenError::NoVersion(root.to_owned()));
+        }
+        None => {}
+    }
+    layout.make().map_err(in_root())?;
+    let lock = layout.lock().map_err(in_root())?;
+    let lock = lock.ok_or_else(|| OpenError::Locked(root.to_owned()))?;
+    if version.is_none() {
+        layout.write_version().map_err(in_root())?;
+    }
+    Ok(lock)
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |error| OpenError::Io { path, error }
+}
+
+struct Recovery<'a> {
+    layout: &'a Layout,
+    options: &'a Options,
+    events: &'a Events,
+    records: u64,
+    truncated_bytes: u64,
+}
+
+/// An index that is open, and whether `CURRENT` names it yet.
+struct Opened {
+    open: Index,
+    number: u32,
+    standing: Standing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Current,
+    /// Begun empty, to be filled from the journal.
+    New,
+}
+
+/// Why an index cannot be used.
+enum Unusable {
+    Rebuild(String),
+    /// A new one would be no better.
+    Fatal(IndexError),
+}
+
+impl From<IndexError> for Unusable {
+    fn from(error: IndexError) -> Unusable {
+        match error {
+            IndexError::NotHooked => Unusable::Fatal(error),
+            IndexError::Files { .. }
+            | IndexError::Sled(_)
+            | IndexError::Panic(_)
+            | IndexError::Damaged(_) => Unusable::Rebuild(error.to_string()),
+        }
+    }
+}
+
+impl Recovery<'_> {
+    /// Cuts off what was written to the newest segment but never promised; removes it if it was only
+    /// being made. The older ones are sealed: all of them was promised.
+    fn seal_newest(&mut self, segments: &mut Vec<u32>, index: Position) -> Result<(), OpenError> {
+        let Some(&number) = segments.last() else {
+            return Ok(());
+        };
+        let directory = self.layout.journal();
+        let path = segment::path(&directory, number);
+        match Image::read(&directory, number).map_err(at(&path))? {
+            Ok(image) => {
+                let known = match index.segment == number {
+                    true => index.offset,
+                    false => FIRST_RECORD,
+                };
+                let end = image.promised_end(known);
+                self.truncated_bytes += image.written_behind(end);
+                let file = File::options().write(true).open(&path).map_err(at(&path))?;
+                file.set_len(u64::from(end)).map_err(at(&path))?;
+                file.sync_all().map_err(at(&path))
+            }
+            Err(Headless::Empty) => {
+                segments.pop();
+                std::fs::remove_file(&path).map_err(at(&path))
+            }
+            // Replay quarantines it.
+            Err(Headless::WithRecords) => Ok(()),
+        }
+    }
+
+    /// The current index with its messages loaded, or an empty new one.
+    fn open_index(&mut self, segments: &[u32]) -> Result<(Opened, Ledger), OpenError> {
+        let current = self.layout.current();
+        let numbers = self.layout.indexes().map_err(at(self.layout.root()))?;
+        let highest = numbers.iter().copied().max().unwrap_or(0);
+        // Left over from a rebuild that did not end.
+        for number in numbers
+            .into_iter()
+            .filter(|n| current.is_some_and(|c| c != *n))
+        {
+            let path = self.layout.index(number);
+            std::fs::remove_dir_all(&path).map_err(at(&path))?;
+        }
+        let reason = match current {
+            Some(number) => match self.open_current(number, segments) {
+                Ok(opened) => return Ok(opened),
+                Err(Unusable::Rebuild(reason)) => reason,
+                Err(Unusable::Fatal(error)) => return Err(self.index_error(number, error)),
+            },
+            None => "there is none".to_owned(),
+        };
+        if !segments.is_empty() {
+            self.events.emit(Event::IndexRebuilt { reason });
+        }
+        let number = highest.max(current.unwrap_or(0)) + 1;
+        let path = self.layout.index(number);
+        let open = Index::open(&path, self.options.index_cache_bytes)
+            .map_err(|error| self.index_error(number, error))?;
+        let start = Applied {
+            position: Position {
+                segment: segments.first().copied().unwrap_or(0),
+                offset: FIRST_RECORD,
+            },
+            highest: None,
+        };
+        let opened = Opened {
+            open,
+            number,
+            standing: Standing::New,
+        };
+        Ok((opened, Ledger::new(start, self.options.remembered)))
+    }
+
+    fn open_current(&self, number: u32, segments: &[u32]) -> Result<(Opened, Ledger), Unusable> {
+        let path = self.layout.index(number);
+        if !path.exists() {
+            return Err(Unusable::Rebuild(format!("index-{number} is missing")));
+        }
+        let open = Index::open(&path, self.options.index_cache_bytes)?;
+        let applied = open
+            .applied()?
+            .ok_or_else(|| Unusable::Rebuild("it has no position".to_owned()))?;
+        self.check_position(applied.position, segments)?;
+        let mut ledger = Ledger::new(applied, self.options.remembered);
+        let mut after = None;
+        loop {
+            let rows = open.rows(after, 1000)?;
+            rows.iter().for_each(|row| ledger.load(row));
+            match rows.last() {
+                Some(last) => after = Some(last.message.id),
+                None => break,
+            }
+        }
+        let lost = |n: &&u32| segments.binary_search(n).is_err();
+        if let Some(missing) = ledger.segments().keys().find(lost) {
+            return Err(Unusable::Rebuild(format!(
+                "it has messages whose bodies were in journal segment {missing}, which is gone"
+            )));
+        }
+        let opened = Opened {
+            open,
+            number,
+            standing: Standing::Current,
+        };
+        Ok((opened, ledger))
+    }
+
+    /// The index follows the journal: ahead of it, it belongs to another one.
+    fn check_position(&self, position: Position, segments: &[u32]) -> Result<(), Unusable> {
+        let ahead = || Unusable::Rebuild("it is ahead of the journal".to_owned());
+        match segments.last() {
+            None if position.segment == 0 => Ok(()),
+            Some(&newest) if position.segment < newest => Ok(()),
+            Some(&newest) if position.segment == newest => {
+                let path = segment::path(&self.layout.journal(), newest);
+                let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
+                match u64::from(position.offset) <= bytes {
+                    true => Ok(()),
+                    false => Err(ahead()),
+                }
+            }
+            Some(_) | None => Err(ahead()),
+        }
+    }
+
+    fn replay(
+        &mut self,
+        segments: &[u32],
+        index: &Index,
+        ledger: &mut Ledger,
+    ) -> Result<(), OpenError> {
+        let from = ledger.position();
+        let directory = self.layout.journal();
+        for &number in segments.iter().filter(|n| **n >= from.segment) {
+            let path = segment::path(&directory, number);
+            let image = match Image::read(&directory, number).map_err(at(&path))? {
+                Ok(image) => image,
+                Err(Headless::Empty) => continue,
+                Err(Headless::WithRecords) => {
+                    let bytes = std::fs::read(&path).map_err(at(&path))?;
+                    self.quarantine(number, 0, &bytes, "the segment's header is damaged")?;
+                    let (segment, offset) = (number, bytes.len() as u32);
+                    ledger.advance(Position { segment, offset }, 0);
+                    continue;
+                }
+            };
+            ledger.saw(image.highest);
+            let start = match number == from.segment {
+                true => from.offset,
+                false => FIRST_RECORD,
+            };
+            self.replay_segment(&image, start, index, ledger)?;
+        }
+        Ok(())
+    }
+
+    fn replay_segment(
+        &mut self,
+        image: &Image,
+        start: u32,
+        index: &Index,
+        ledger: &mut Ledger,
+    ) -> Result<(), OpenError> {
+        let segment = image.stamp.segment;
+        for item in image.items(start) {
+            match item {
+                Item::Record { record, offset } => {
+                    self.redo(record.change, index, ledger)?;
+                    self.records += 1;
+                    let offset = offset + record.len;
+                    ledger.advance(Position { segment, offset }, 1);
+                    if ledger.unapplied >= self.options.index_records {
+                        self.apply(index, ledger)?;
+                    }
+                }
+                Item::Damage {
+                    reason: Bad::Version(found),
+                    ..
+                } => {
+                    return Err(OpenError::Version {
+                        path: segment::path(&self.layout.journal(), segment),
+                        found: found.to_string(),
+                    });
+                }
+                Item::Damage {
+                    bytes,
+                    offset,
+                    reason,
+                } => self.quarantine(segment, offset, bytes, &reason.to_string())?,
+            }
+        }
+        let offset = image.len();
+        ledger.advance(Position { segment, offset }, 0);
+        Ok(())
+    }
+
+    /// What a record did, once more.
+    fn redo(&self, change: Change, index: &Index, ledger: &mut Ledger) -> Result<(), OpenError> {
+        match change {
+            Change::Accepted(found) => self.redo_accepted(found, index, ledger),
+            Change::Settled { id, changes, dsns } => {
+                ledger.saw(Some(id));
+                // Unknown: finished already, its segment deleted. Its DSNs are no less accepted.
+                if let Lookup::Here(before, _) = self.fetch(id, index, ledger)? {
+                    // A change that does not fit was never written.
+                    if let Ok(Some(after)) = changed(&before, &changes) {
+                        ledger.install_settled(Arc::new(after));
+                    }
+                }
+                dsns.into_iter()
+                    .try_for_each(|dsn| self.redo_accepted(dsn, index, ledger))
+            }
+        }
+    }
+
+    fn redo_accepted(
+        &self,
+        found: Found,
+        index: &Index,
+        ledger: &mut Ledger,
+    ) -> Result<(), OpenError> {
+        self.fetch(found.id, index, ledger)?;
+        let place = found.place;
+        let message = fresh(
+            found.id,
+            found.envelope,
+            found.arrival,
+            u64::from(place.bytes),
+        );
+        ledger.install_accepted(Arc::new(message), place);
+        Ok(())
+    }
+
+    /// Finds a message, in memory afterwards if the index has it.
+    fn fetch(
+        &self,
+        id: relay_smtp::QueueId,
+        index: &Index,
+        ledger: &mut Ledger,
+    ) -> Result<Lookup, OpenError> {
+        if let Lookup::InIndex = ledger.lookup(id) {
+            let row = index.read(id).map_err(|error| self.index_error(0, error))?;
+            row.into_iter().for_each(|row| ledger.take_in(row));
+        }
+        Ok(ledger.lookup(id))
+    }
+
+    fn apply(&self, index: &Index, ledger: &mut Ledger) -> Result<Applied, OpenError> {
+        let changes = ledger.begin_apply();
+        let parts = index
+            .apply(&changes.updates, changes.applied)
+            .map_err(|error| self.index_error(0, error))?;
+        ledger.end_apply(&changes, &parts);
+        Ok(changes.applied)
+    }
+
+    /// Names a rebuilt index in `CURRENT`, now that it is complete and on disk.
+    fn make_current(&self, index: &Opened) -> Result<(), OpenError> {
+        let in_root = || at(self.layout.root());
+        match index.standing {
+            Standing::Current => Ok(()),
+            Standing::New => {
+                let old = self.layout.current();
+                self.layout.write_current(index.number).map_err(in_root())?;
+                match old {
+                    Some(old) => self.layout.set_index_aside(old).map_err(in_root()),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn quarantine(
+        &self,
+        segment: u32,
+        offset: u32,
+        bytes: &[u8],
+        reason: &str,
+    ) -> Result<(), OpenError> {
+        let kept = self
+            .layout
+            .quarantine_bytes(segment, offset, bytes, reason)
+            .map_err(at(&self.layout.quarantine()))?;
+        self.events.emit(Event::RecordQuarantined {
+            file: kept.display().to_string(),
+            offset: u64::from(offset),
+            reason: reason.to_owned(),
+        });
+        Ok(())
+    }
+
+    fn index_error(&self, number: u32, error: IndexError) -> OpenError {
+        OpenError::Index {
+            path: self.layout.index(number),
+            error: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Segments: the files of the journal, and how one is read back.
+//!
+//! A segment begins with a header of 32 bytes: magic `rlyS`, version, 3 zeros, its number (u32), its
+//! salt (u32), the highest id given before it (u64), 4 zeros, crc32c of these 28. It lies at 0 and
+//! again at 2048, since without it no record could be read. Records follow from 4096 on without
+//! gaps; behind the last one are zeros (preallocated) or the end of the file.
+
+use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use relay_smtp::QueueId;
+
+use crate::files::sync_directory;
+use crate::record::{self, Bad, MAGIC, Place, Record, Stamp};
+
+/// Where the first record lies.
+pub(crate) const FIRST_RECORD: u32 = 4096;
+const HEADER_BYTES: usize = 32;
+const SECOND_HEADER: usize = 2048;
+const SEGMENT_MAGIC: [u8; 4] = *b"rlyS";
+const SEGMENT_VERSION: u8 = 1;
+
+/// The segment that is written to.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    file: File,
+    pub(crate) stamp: Stamp,
+    /// Where the next write begins.
+    pub(crate) end: u32,
+    /// Bytes that the file has room for.
+    pub(crate) size: u32,
+}
+
+impl Segment {
+    /// Makes a segment of `size` bytes. File and directory are on disk before it is used: a later
+    /// fdatasync of its records then suffices.
+    pub(crate) fn create(
+        directory: &Path,
+        number: u32,
+        size: u32,
+        highest: Option<QueueId>,
+    ) -> io::Result<Segment> {
+        let path = path(directory, number);
+        let stamp = Stamp {
+            segment: number,
+            salt: draw_salt(),
+        };
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        let made = rustix::fs::fallocate(
+            &file,
+            rustix::fs::FallocateFlags::empty(),
+            0,
+            u64::from(size),
+        )
+        .map_err(io::Error::from)
+        .and_then(|()| file.write_all_at(&header(stamp, highest), 0))
+        .and_then(|()| file.write_all_at(&header(stamp, highest), SECOND_HEADER as u64))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| sync_directory(directory));
+        if let Err(error) = made {
+            // Half a segment helps nobody, and on a full disk its blocks are wanted back.
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
+        }
+        Ok(Segment {
+            file,
+            stamp,
+            end: FIRST_RECORD,
+            size,
+        })
+    }
+
+    pub(crate) fn room(&self) -> usize {
+        self.size.saturating_sub(self.end) as usize
+    }
+
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, u64::from(self.end))
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&self.file)?)
+    }
+
+    /// Cuts off what was preallocated and not used, or half written and never promised.
+    pub(crate) fn trim(&self) -> io::Result<()> {
+        self.file.set_len(u64::from(self.end))
+    }
+}
+
+fn header(stamp: Stamp, highest: Option<QueueId>) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[..4].copy_from_slice(&SEGMENT_MAGIC);
+    bytes[4] = SEGMENT_VERSION;
+    bytes[8..12].copy_from_slice(&stamp.segment.to_le_bytes());
+    bytes[12..16].copy_from_slice(&stamp.salt.to_le_bytes());
+    bytes[16..24].copy_from_slice(&highest.map_or(0, QueueId::to_u64).to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..28]);
+    bytes[28..].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+fn read_header(bytes: &[u8; HEADER_BYTES], number: u32) -> Option<(Stamp, Option<QueueId>)> {
+    let four = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+    let word = |at: usize| u32::from_le_bytes(four(at));
+    let sound = bytes[..4] == SEGMENT_MAGIC
+        && bytes[4] == SEGMENT_VERSION
+        && word(8) == number
+        && word(28) == crc32c::crc32c(&bytes[..28]);
+    let highest = u64::from(word(16)) | u64::from(word(20)) << 32;
+    let stamp = Stamp {
+        segment: number,
+        salt: word(12),
+    };
+    sound.then(|| (stamp, (highest != 0).then(|| QueueId::from_u64(highest))))
+}
+
+/// std seeds its hash maps from the kernel: random enough to be unknown to a sender.
+fn draw_salt() -> u32 {
+    let number = std::hash::RandomState::new().build_hasher().finish();
+    (number ^ (number >> 32)) as u32
+}
+
+pub(crate) fn path(directory: &Path, number: u32) -> PathBuf {
+    directory.join(format!("seg-{number:010}"))
+}
+
+/// The numbers of the segments, rising.
+pub(crate) fn numbers(directory: &Path) -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|n| n.strip_prefix("seg-"));
+        numbers.extend(number.and_then(|n| n.parse::<u32>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Reads a body from its place. None: the segment has gone, so the message has.
+pub(crate) fn read_body(directory: &Path, place: Place) -> io::Result<Option<Bytes>> {
+    let file = match File::open(path(directory, place.segment)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut body = vec![0; place.bytes as usize];
+    file.read_exact_at(&mut body, u64::from(place.offset))?;
+    if crc32c::crc32c(&body) != place.crc {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "the body at byte {} of journal segment {} is damaged (checksum)",
+                place.offset, place.segment
+            ),
+        ));
+    }
+    Ok(Some(Bytes::from(body)))
+}
+
+/// A segment read whole, for recovery.
+#[derive(Debug)]
+pub(crate) struct Image {
+    pub(crate) stamp: Stamp,
+    pub(crate) highest: Option<QueueId>,
+    bytes: Vec<u8>,
+}
+
+/// A segment without a sound header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Headless {
+    /// It was being made: nothing was ever promised in it.
+    Empty,
+    /// Damaged in both places.
+    WithRecords,
+}
+
+/// What lies at a place of a segment.
+#[derive(Debug)]
+pub(crate) enum Item<'a> {
+    Record {
+        record: Record,
+        offset: u32,
+    },
+    /// No record can be read here.
+    Damage {
+        bytes: &'a [u8],
+        offset: u32,
+        reason: Bad,
+    },
+}
+
+impl Image {
+    /// Reads the file of a segment, sound or not.
+    pub(crate) fn read(directory: &Path, number: u32) -> io::Result<Result<Image, Headless>> {
+        let bytes = std::fs::read(path(directory, number))?;
+        let read_at = |at: usize| read_header(bytes.get(at..)?.first_chunk()?, number);
+        match read_at(0).or_else(|| read_at(SECOND_HEADER)) {
+            Some((stamp, highest)) => Ok(Ok(Image {
+                stamp,
+                highest,
+                bytes,
+            })),
+            None if bytes.get(FIRST_RECORD as usize..).is_none_or(is_zero) => {
+                Ok(Err(Headless::Empty))
+            }
+            None => Ok(Err(Headless::WithRecords)),
+        }
+    }
+
+    /// Everything from `from` on, until only zeros follow.
+    pub(crate) fn items(&self, from: u32) -> Items<'_> {
+        Items {
+            image: self,
+            at: from as usize,
+        }
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn len(&self) -> u32 {
+        self.bytes.len() as u32
+    }
+
+    /// Where the promised part of the unsealed segment ends.
+    ///
+    /// Each record says where its write began, and a write begins only after the one before it was
+    /// synced. So everything before the start of the last write was promised and is kept, damaged
+    /// or not; in the last write itself the first bad byte ends it: a power cut tore it, nobody was
+    /// told 250, and the records behind it (pages reach the disk in any order) were not promised either.
+    /// `known`: up to here the index has it, so it was promised.
+    pub(crate) fn promised_end(&self, known: u32) -> u32 {
+        let mut last_write = known.max(FIRST_RECORD);
+        let mut end = last_write;
+        let mut damage = Vec::new();
+        for item in self.items(FIRST_RECORD) {
+            match item {
+                Item::Record { record, offset } => {
+                    last_write = last_write.max(record.write_start.min(offset));
+                    end = end.max(offset + record.len);
+                }
+                Item::Damage { offset, .. } => damage.push(offset),
+            }
+        }
+        let torn = damage.into_iter().find(|&offset| offset >= last_write);
+        torn.unwrap_or(end)
+    }
+
+    /// Bytes behind `end` that are not just preallocated.
+    pub(crate) fn written_behind(&self, end: u32) -> u64 {
+        let rest = self.bytes.get(end as usize..).unwrap_or_default();
+        (rest.len() - rest.iter().rev().take_while(|&&b| b == 0).count()) as u64
+    }
+}
+
+/// Walks over a segment. After damage it goes on at the next sound record.
+pub(crate) struct Items<'a> {
+    image: &'a Image,
+    at: usize,
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Item<'a>> {
+        let image: &'a Image = self.image;
+        let rest = image.bytes.get(self.at..)?;
+        let offset = self.at as u32;
+        match record::read(rest, image.stamp, offset) {
+            Ok(record) => {
+                self.at += record.len as usize;
+                Some(Item::Record { record, offset })
+            }
+            Err(reason) => {
+                // Zeros to the end: preallocated and never written.
+                let written = rest.len() - rest.iter().rev().take_while(|&&b| b == 0).count();
+                if written == 0 {
+                    self.at = image.bytes.len();
+                    return None;
+                }
+                let bad = image.next_record(self.at).unwrap_or(self.at + written) - self.at;
+                self.at += bad;
+                Some(Item::Damage {
+                    bytes: rest.get(..bad).unwrap_or(rest),
+                    offset,
+                    reason,
+                })
+            }
+        }
+    }
+}
+
+impl Image {
+    /// The next sound record after the bad one at `bad`.
+    fn next_record(&self, bad: usize) -> Option<usize> {
+        let sound = |at: usize| {
+            let rest = self.bytes.get(at..).unwrap_or_default();
+            record::read(rest, self.stamp, at as u32).is_ok()
+        };
+        let rest = self.bytes.get(bad..)?;
+        if let Some(behind) = record::stated_len(rest, self.stamp).map(|len| bad + len)
+            && (sound(behind) || self.bytes.get(behind..).is_none_or(is_zero))
+        {
+            return (behind < self.bytes.len()).then_some(behind);
+        }
+        rest.windows(MAGIC.len())
+            .enumerate()
+            .skip(1)
+            .filter(|(_, window)| *window == MAGIC)
+            .map(|(distance, _)| bad + distance)
+            .find(|&at| sound(at))
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
+}
