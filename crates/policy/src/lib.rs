@@ -14,6 +14,7 @@ mod provider;
 pub mod retry;
 mod status;
 pub mod table;
+mod texts;
 pub mod tls;
 
 pub use category::Category;

@@ -32,7 +32,8 @@ pub(crate) struct LoadedRule {
     pub codes: Option<Codes>,
     pub enhanced: Vec<EnhancedPattern>,
     pub failures: Vec<Failure>,
-    pub text: Option<String>,
+    /// One of these must match; empty: any text.
+    pub texts: Vec<String>,
     pub accepted_before: u32,
     pub tls: Option<TlsInUse>,
     pub category: Category,
@@ -169,7 +170,7 @@ impl Reader<'_> {
             codes: draft.codes,
             enhanced: draft.enhanced,
             failures: draft.failures,
-            text: draft.text,
+            texts: draft.texts,
             accepted_before: draft.accepted_before,
             tls: draft.tls,
             category: draft.category?,
@@ -204,7 +205,7 @@ impl Reader<'_> {
                     one_of("failure", word, &Failure::ALL, |failure| failure.word())
                 });
             }
-            "text" => draft.text = self.regex(value),
+            "text" => draft.texts = self.words("text", value, regex_text),
             "accepted_before" => draft.accepted_before = self.number("accepted_before", value),
             "tls" => {
                 draft.tls = self.word("tls", value, |word| {
@@ -232,7 +233,7 @@ impl Reader<'_> {
 
     /// Mistakes that only show when the keys of a rule are seen together.
     fn check_together(&mut self, at: &Range<usize>, draft: &Draft) {
-        let of_replies = draft.codes.is_some() || !draft.enhanced.is_empty() || draft.text.is_some();
+        let of_replies = draft.codes.is_some() || !draft.enhanced.is_empty() || !draft.texts.is_empty();
         if !draft.failures.is_empty() && of_replies {
             self.refuse(at, "failure stands beside code, enhanced or text, but a failure has none of them; make two rules".into());
         }
@@ -315,20 +316,6 @@ impl Reader<'_> {
             examples.push(example);
         }
         examples
-    }
-
-    fn regex(&mut self, value: &Value<'_>) -> Option<String> {
-        let text = self.string("text", value)?;
-        if let Err(error) = rule_regex(&text) {
-            let reason = error.to_string();
-            let reason = reason.lines().last().unwrap_or_default();
-            self.refuse(
-                &value.span(),
-                format!("text = {text:?}: not a regular expression ({reason}); write a backslash before a character that is meant as itself"),
-            );
-            return None;
-        }
-        Some(text)
     }
 
     fn number(&mut self, key: &str, value: &Value<'_>) -> u32 {
@@ -431,7 +418,7 @@ struct Draft {
     codes: Option<Codes>,
     enhanced: Vec<EnhancedPattern>,
     failures: Vec<Failure>,
-    text: Option<String>,
+    texts: Vec<String>,
     accepted_before: u32,
     tls: Option<TlsInUse>,
     category: Option<Category>,
@@ -481,6 +468,20 @@ pub(crate) fn rule_regex(text: &str) -> Result<regex::bytes::Regex, regex::Error
         .unicode(false)
         .size_limit(1 << 20)
         .build()
+}
+
+fn regex_text(text: &str) -> Result<String, String> {
+    match rule_regex(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => {
+            let reason = error.to_string();
+            let reason = reason.lines().last().unwrap_or_default();
+            let reason = reason.trim_start_matches("error: ");
+            Err(format!(
+                "'{text}': not a regular expression this table takes: {reason}; write a backslash before a character that is meant as itself, no look-around, and letters beyond ASCII as (a|b), not as [ab]"
+            ))
+        }
+    }
 }
 
 fn list<'t>(value: &'t Value<'t>) -> &'t [Value<'t>] {

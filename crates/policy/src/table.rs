@@ -1,10 +1,10 @@
 //! The policy table: rules and providers read from TOML, checked, compiled once.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use regex::bytes::{RegexSet, RegexSetBuilder};
 use relay_smtp::{EnhancedStatus, Failure, Phase};
 
 use crate::category::Category;
@@ -13,6 +13,7 @@ use crate::input::{Input, parse_pasted};
 use crate::load::{Actions, Example, Loaded, LoadedRule, load};
 use crate::pattern::{Codes, EnhancedPattern};
 use crate::provider::{Provider, host_name};
+use crate::texts::{Candidates, Texts};
 
 /// What messages call the default table: its place in the source tree and the package.
 const DEFAULT_FILE: &str = "etc/policy.toml";
@@ -24,7 +25,7 @@ const DEFAULT_TEXT: &str = include_str!("../../../etc/policy.toml");
 pub struct Table {
     rules: Vec<CompiledRule>,
     providers: Vec<Provider>,
-    texts: RegexSet,
+    texts: Texts,
     /// By first digit, 1 to 5: the rule that takes every reply of the class.
     reply_fallback: [usize; 5],
     /// In the order of `Failure::ALL`.
@@ -47,8 +48,8 @@ pub(crate) struct CompiledRule {
     enhanced: Vec<EnhancedPattern>,
     /// Bits in the order of `Failure::ALL`.
     failures: u32,
-    /// Index into the table's regex set.
-    text: Option<usize>,
+    /// Indexes into the table's texts, of which one must match; empty: any text.
+    texts: Range<usize>,
     accepted_before: u32,
     tls: Option<TlsInUse>,
     examples: Vec<Example>,
@@ -152,17 +153,17 @@ impl Table {
         context: &Context<'_>,
         provider: Option<usize>,
     ) -> &CompiledRule {
-        let texts = self.texts.matches(input.text.as_bytes());
+        let texts = self.texts.candidates(&input.text);
         let phase = phase_bit(context.phase);
         self.rules
             .iter()
             .find(|rule| {
                 rule.codes.contains(input.code)
-                    && rule.text.is_none_or(|at| texts.matched(at))
                     && rule.phases & phase != 0
                     && rule.allows_enhanced(input.enhanced)
                     && rule.allows_provider(provider)
                     && rule.allows_session(context)
+                    && rule.allows_text(&texts)
             })
             .unwrap_or(&self.rules[self.reply_fallback[usize::from(input.digit()) - 1]])
     }
@@ -239,6 +240,10 @@ impl Table {
 }
 
 impl CompiledRule {
+    fn allows_text(&self, matched: &Candidates<'_>) -> bool {
+        self.texts.is_empty() || self.texts.clone().any(|at| matched.matched(at))
+    }
+
     fn allows_enhanced(&self, enhanced: Option<EnhancedStatus>) -> bool {
         self.enhanced.is_empty()
             || enhanced.is_some_and(|code| self.enhanced.iter().any(|pattern| pattern.matches(code)))
@@ -269,7 +274,7 @@ impl CompiledRule {
         self.providers.is_empty()
             && self.phases == ALL_PHASES
             && self.enhanced.is_empty()
-            && self.text.is_none()
+            && self.texts.is_empty()
             && self.accepted_before == 0
             && self.tls.is_none()
     }
@@ -288,25 +293,21 @@ fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
     let mut patterns = Vec::new();
     let mut rules = Vec::with_capacity(all.rules.len());
     for loaded in all.rules {
-        let text = loaded.text.as_ref().map(|text| {
-            patterns.push(text.clone());
-            patterns.len() - 1
-        });
-        rules.push(compile_rule(loaded, text, &index, errors));
+        let first = patterns.len();
+        patterns.extend(loaded.texts.iter().cloned());
+        let texts = first..patterns.len();
+        rules.push(compile_rule(loaded, texts, &index, errors));
     }
-    let texts = RegexSetBuilder::new(&patterns)
-        .case_insensitive(true)
-        .unicode(false)
-        .size_limit(64 << 20)
-        .dfa_size_limit(16 << 20)
-        .build();
-    let texts = match texts {
+    let texts = match Texts::new(patterns) {
         Ok(texts) => texts,
         Err(error) => {
-            errors.push(whole(format!("the texts of all rules together are too large ({error}); shorten some, above all counted repetitions")));
+            errors.push(whole(format!("the texts of all rules together are too large ({error}); shorten some")));
             return None;
         }
     };
+    if !errors.is_empty() {
+        return None;
+    }
     let (reply_fallback, failure_fallback) = fallbacks(&rules, errors)?;
     Some(Table {
         rules,
@@ -319,7 +320,7 @@ fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
 
 fn compile_rule(
     loaded: LoadedRule,
-    text: Option<usize>,
+    texts: Range<usize>,
     index: &HashMap<Arc<str>, usize>,
     errors: &mut Vec<TableError>,
 ) -> CompiledRule {
@@ -355,7 +356,7 @@ fn compile_rule(
         codes,
         enhanced: loaded.enhanced,
         failures: loaded.failures.iter().fold(0, |bits, failure| bits | failure_bit(*failure)),
-        text,
+        texts,
         accepted_before: loaded.accepted_before,
         tls: loaded.tls,
         examples: loaded.examples,
@@ -456,4 +457,17 @@ fn failure_bit(failure: Failure) -> u32 {
 
 fn failure_index(failure: Failure) -> usize {
     failure as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_of_the_default_table_is_taken_by_its_rule() {
+        let table = Table::with_files(&[]).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let wrong = table.check_default_examples();
+        let lines: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+        assert!(wrong.is_empty(), "{}", lines.join("\n"));
+    }
 }
