@@ -56,7 +56,7 @@ pub(crate) fn config(
     let admin = Admin {
         socket: root.section("admin").value("socket", path),
     };
-    let log = log(&root.section("log"));
+    let log = log(&root.section("log"), files);
     Some(Config {
         hostname: hostname.to_ascii(),
         state,
@@ -398,9 +398,13 @@ fn dkim_keys(root: &Section<'_>, files: &dyn Files) -> Vec<DkimKey> {
     keys
 }
 
-fn log(table: &Section<'_>) -> Log {
+fn log(table: &Section<'_>, files: &dyn Files) -> Log {
+    let level = table.value("level", text);
+    if let Err(error) = files.check_log_level(&level) {
+        table.refuse("level", &error);
+    }
     Log {
         format: table.value("format", word),
-        level: table.value("level", text),
+        level,
     }
 }

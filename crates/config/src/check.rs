@@ -27,6 +27,8 @@ pub trait Files {
     fn check_tls_key(&self, pem: &str) -> Result<(), String>;
     /// Whether the text is a private key that DKIM can sign with.
     fn check_dkim_key(&self, pem: &str) -> Result<(), String>;
+    /// Whether the log can be filtered by this level.
+    fn check_log_level(&self, level: &str) -> Result<(), String>;
 }
 
 /// No files at all: for the defaults and for tests.
@@ -54,6 +56,10 @@ impl Files for NoFiles {
     }
 
     fn check_dkim_key(&self, _pem: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn check_log_level(&self, _level: &str) -> Result<(), String> {
         Ok(())
     }
 }
