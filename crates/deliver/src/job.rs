@@ -1,0 +1,188 @@
+//! What a dispatch is about: the message, its due recipients, and the bytes that go on the wire.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use relay_config::EffectiveLimits;
+use relay_message::header;
+use relay_policy::TlsRequirement;
+use relay_queue::{Message, State};
+use relay_schedule::scheduler::SiteNews;
+use relay_schedule::{Dispatch, Report};
+use relay_smtp::client::Transaction;
+use relay_smtp::envelope::{BodyType, Recipient, Utf8};
+use relay_smtp::{Host, NextHop, QueueId, data};
+
+use crate::world::{Settings, World};
+
+/// One message and its recipients that are due by way of one next hop.
+pub(crate) struct Job {
+    pub message: Arc<Message>,
+    pub body: Bytes,
+    pub hop: NextHop,
+    /// Never empty.
+    pub due: Vec<u32>,
+}
+
+/// Which recipients a dispatch is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Those due by the dispatch's time.
+    Due,
+    /// All that are not settled: their time is over.
+    All,
+}
+
+impl Job {
+    /// Err: there is nothing to be done, and this is the report.
+    pub async fn load(
+        world: &World,
+        settings: &Settings,
+        dispatch: &Dispatch,
+        which: Which,
+    ) -> Result<Job, Report> {
+        let Dispatch { id, hop, as_of } = dispatch;
+        let message = match world.store.message(*id).await {
+            Ok(Some(message)) if !message.finished() => message,
+            // Delivered, deleted or bounced by others meanwhile.
+            Ok(_) => return Err(nothing(*id, None)),
+            Err(error) => return Err(unreadable(world, *id, &error.to_string())),
+        };
+        let open: Vec<(u32, Timestamp)> = message
+            .each()
+            .filter(|(_, _, state)| matches!(state.state, State::Queued | State::Deferred))
+            .filter(|(_, recipient, _)| settings.config.next_hop(recipient.mailbox.host()) == *hop)
+            .map(|(index, _, state)| (index, state.next_attempt))
+            .collect();
+        let due: Vec<u32> = open
+            .iter()
+            .filter(|(_, at)| which == Which::All || at <= as_of)
+            .map(|(index, _)| *index)
+            .collect();
+        if due.is_empty() {
+            let next = open.iter().map(|(_, at)| *at).min();
+            return Err(nothing(*id, next));
+        }
+        let body = match world.store.body(*id).await {
+            Ok(Some(body)) => body,
+            Ok(None) => return Err(unreadable(world, *id, "its body is not there")),
+            Err(error) => return Err(unreadable(world, *id, &error.to_string())),
+        };
+        Ok(Job {
+            message,
+            body,
+            hop: hop.clone(),
+            due,
+        })
+    }
+
+    /// One recipient of the envelope.
+    pub fn recipient(&self, index: u32) -> Option<&Recipient> {
+        let place = usize::try_from(index).ok()?;
+        self.message.envelope.recipients.get(place)
+    }
+
+    /// The domain of the next hop; None: an address, or a relay for many domains.
+    pub fn hop_domain(&self) -> Option<String> {
+        match &self.hop {
+            NextHop::Domain(domain) => Some(domain.to_ascii()),
+            NextHop::Address(_) | NextHop::Relay(_) => None,
+        }
+    }
+
+    /// The domain of one recipient, in A-labels.
+    pub fn domain(&self, index: u32) -> Option<String> {
+        match self.recipient(index)?.mailbox.host() {
+            Host::Domain(domain) => Some(domain.to_ascii()),
+            Host::Address(_) => None,
+        }
+    }
+
+    /// What TLS a session with this host must have for this next hop.
+    pub fn requirement(&self, settings: &Settings, host: &str) -> TlsRequirement {
+        match &self.hop {
+            NextHop::Relay(name) => settings
+                .config
+                .route(name)
+                .map_or(TlsRequirement::Opportunistic, |route| route.tls),
+            NextHop::Domain(_) | NextHop::Address(_) => self.limits(settings, host).tls,
+        }
+    }
+
+    pub fn limits(&self, settings: &Settings, host: &str) -> EffectiveLimits {
+        let domain = self.hop_domain();
+        let provider = settings.table.provider_of(Some(host), domain.as_deref());
+        settings
+            .config
+            .limits_for(domain.as_deref(), provider, &[host])
+    }
+
+    /// Signs the message and makes it ready for the wire.
+    pub async fn prepare(&self, settings: &Settings, now: Timestamp) -> Prepared {
+        let mut wire = settings.signers.sign(&self.body, now).await;
+        let size = (wire.len() + self.body.len()) as u64;
+        let fields = header::end(&self.body).fields;
+        let header = self.body.get(..fields).unwrap_or_default();
+        let needs_utf8 = self.message.envelope.utf8 == Utf8::Required && !header.is_ascii();
+        // The signatures are ours: whole lines, none of which starts with a dot. So they go before
+        // the stuffed message as they are.
+        wire.extend_from_slice(&data::stuff(&self.body));
+        Prepared {
+            wire,
+            size,
+            body_type: match self.body.is_ascii() {
+                true => BodyType::SevenBit,
+                false => BodyType::EightBitMime,
+            },
+            utf8: match needs_utf8 {
+                true => Utf8::Required,
+                false => Utf8::NotNeeded,
+            },
+        }
+    }
+
+    /// The envelope of one transaction.
+    pub fn transaction(&self, prepared: &Prepared, recipients: &[u32]) -> Transaction {
+        let envelope = &self.message.envelope;
+        Transaction {
+            reverse_path: envelope.reverse_path.clone(),
+            recipients: recipients
+                .iter()
+                .filter_map(|index| self.recipient(*index).cloned())
+                .collect(),
+            size: prepared.size,
+            body_type: prepared.body_type,
+            utf8: prepared.utf8,
+            ret: envelope.ret,
+            envid: envelope.envid.clone(),
+        }
+    }
+}
+
+/// The message as it is sent.
+pub(crate) struct Prepared {
+    /// With signatures, dots stuffed, final dot at the end.
+    pub wire: Vec<u8>,
+    /// Bytes without stuffing and final dot.
+    pub size: u64,
+    pub body_type: BodyType,
+    pub utf8: Utf8,
+}
+
+fn nothing(id: QueueId, due_again: Option<Timestamp>) -> Report {
+    Report {
+        id,
+        due_again,
+        site: SiteNews::Neutral,
+    }
+}
+
+/// How long a message that the queue cannot give out is left alone.
+const UNREADABLE_PAUSE: SignedDuration = SignedDuration::from_mins(5);
+
+fn unreadable(world: &World, id: QueueId, error: &str) -> Report {
+    tracing::error!(%id, "the queue does not give the message out, trying again later: {error}");
+    let again = world.clock.now().checked_add(UNREADABLE_PAUSE);
+    nothing(id, Some(again.unwrap_or(Timestamp::MAX)))
+}

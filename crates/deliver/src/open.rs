@@ -1,0 +1,335 @@
+//! Opening a session with one host: dial, TLS from the first byte or by STARTTLS, EHLO, AUTH, until
+//! it is ready for a message. Which host is next is not decided here.
+
+use std::net::{IpAddr, SocketAddr};
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use relay_config::{Config, PrivateAddresses};
+use relay_policy::{TlsInUse, TlsRequirement};
+use relay_route::Candidate;
+use relay_route::next_hop::TlsStart;
+use relay_smtp::client::{ClearAuth, End, Login, Pipelining, Setup, TlsPlan};
+use relay_smtp::{Failure, NextHop, Phase};
+use rustls_pki_types::ServerName;
+use tokio::time::timeout;
+
+use crate::dial::{Stream, is_private};
+use crate::settle::Said;
+use crate::tls::{Check, TlsError};
+use crate::wire::{Pause, Wire};
+use crate::world::World;
+
+/// A session that is ready for messages, or was.
+pub(crate) struct Peer {
+    pub wire: Wire,
+    /// The name of the host, or `[address]`.
+    pub host: String,
+    pub address: SocketAddr,
+    /// What was agreed; None: in clear.
+    pub tls: Option<String>,
+    pub security: Security,
+    /// Transactions that came to their end in this session.
+    pub messages: u32,
+}
+
+/// From weakest to strongest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Security {
+    Clear,
+    Encrypted,
+    /// With a certificate for the host's name.
+    Verified,
+}
+
+impl Peer {
+    /// As in `queue show`: `mx1.example.net [192.0.2.1]`.
+    pub fn host_text(&self) -> String {
+        host_text(&self.host, self.address.ip())
+    }
+
+    pub fn tls_in_use(&self) -> TlsInUse {
+        match self.security {
+            Security::Clear => TlsInUse::No,
+            Security::Encrypted | Security::Verified => TlsInUse::Yes,
+        }
+    }
+
+    /// Whether the session is good enough for another next hop of the same site.
+    pub fn satisfies(&self, requirement: TlsRequirement) -> bool {
+        match requirement {
+            TlsRequirement::None | TlsRequirement::Opportunistic => true,
+            TlsRequirement::Require => self.security >= Security::Encrypted,
+            TlsRequirement::Verify => self.security >= Security::Verified,
+        }
+    }
+}
+
+fn host_text(host: &str, address: IpAddr) -> String {
+    match host.starts_with('[') {
+        true => host.to_owned(),
+        false => format!("{host} [{address}]"),
+    }
+}
+
+/// Why a host could not be used.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub phase: Phase,
+    pub said: Said,
+    /// None: no host was reached for.
+    pub host: Option<String>,
+    pub tls: Option<String>,
+}
+
+/// What is asked of one host.
+pub(crate) struct Target<'a> {
+    pub world: &'a World,
+    pub config: &'a Config,
+    pub hop: &'a NextHop,
+    pub candidate: &'a Candidate,
+    pub address: SocketAddr,
+    pub requirement: TlsRequirement,
+}
+
+impl Target<'_> {
+    /// Opens the session. Opportunistic TLS whose handshake fails is answered by a new connection
+    /// in clear, and the host is remembered: nothing weaker than required comes of it.
+    pub async fn open(&self, rng: &mut StdRng) -> Result<Peer, Refusal> {
+        self.check_address()?;
+        let plan = self.plan();
+        match (self.open_with(plan, rng).await, plan) {
+            (Ok(peer), _) => Ok(peer),
+            (Err(OpenError::Refused(refusal)), _) => Err(refusal),
+            (Err(OpenError::Tls(error)), TlsPlan::IfOffered) => {
+                let host = self.host_text();
+                tracing::info!(host, "{}; trying again in clear", error.words);
+                self.world
+                    .tls
+                    .remember_plain(&self.candidate.host, self.world.clock.now());
+                self.open_with(TlsPlan::Never, rng)
+                    .await
+                    .map_err(|error| self.refusal_of(error))
+            }
+            (
+                Err(error @ OpenError::Tls(_)),
+                TlsPlan::Never | TlsPlan::Require | TlsPlan::AlreadyOn,
+            ) => Err(self.refusal_of(error)),
+        }
+    }
+
+    fn plan(&self) -> TlsPlan {
+        let plain = || {
+            let now = self.world.clock.now();
+            self.world.tls.is_plain(&self.candidate.host, now)
+        };
+        match (self.candidate.tls, self.requirement) {
+            (TlsStart::Implicit, _) => TlsPlan::AlreadyOn,
+            (TlsStart::Starttls, TlsRequirement::None) => TlsPlan::Never,
+            (TlsStart::Starttls, TlsRequirement::Opportunistic) if plain() => TlsPlan::Never,
+            (TlsStart::Starttls, TlsRequirement::Opportunistic) => TlsPlan::IfOffered,
+            (TlsStart::Starttls, TlsRequirement::Require | TlsRequirement::Verify) => {
+                TlsPlan::Require
+            }
+        }
+    }
+
+    async fn open_with(&self, plan: TlsPlan, rng: &mut StdRng) -> Result<Peer, OpenError> {
+        let mut stream = self.dial(rng).await?;
+        let mut tls = None;
+        if plan == TlsPlan::AlreadyOn {
+            let (encrypted, agreed) = self.handshake(stream).await.map_err(OpenError::Tls)?;
+            (stream, tls) = (encrypted, Some(agreed));
+        }
+        let timeouts = self.config.delivery.timeouts.clone();
+        let mut wire = Wire::new(stream, self.setup(plan), timeouts);
+        loop {
+            match wire.run(&[]).await {
+                Pause::Ready => break,
+                Pause::StartTls => {
+                    let handshake = wire.encrypt(|stream| self.handshake(stream));
+                    let (encrypted, agreed) = handshake.await.map_err(OpenError::Tls)?;
+                    (wire, tls) = (encrypted, Some(agreed));
+                }
+                Pause::Over => return Err(OpenError::Refused(self.refusal_by(&wire, tls))),
+            }
+        }
+        let security = match (&tls, self.check()) {
+            (None, _) => Security::Clear,
+            (Some(_), Check::Nothing) => Security::Encrypted,
+            (Some(_), Check::Name) => Security::Verified,
+        };
+        Ok(Peer {
+            wire,
+            host: self.candidate.host.clone(),
+            address: self.address,
+            tls,
+            security,
+            messages: 0,
+        })
+    }
+
+    /// The sender of a message chooses its recipients' domains, and so whose MX records are asked:
+    /// they must not lead into our own network. A relay was chosen by the operator.
+    fn check_address(&self) -> Result<(), Refusal> {
+        let allowed = match (self.hop, self.config.delivery.private_addresses) {
+            (NextHop::Relay(_), _) | (_, PrivateAddresses::Allowed) => true,
+            (NextHop::Domain(_) | NextHop::Address(_), PrivateAddresses::Refused) => false,
+        };
+        if allowed || !is_private(self.address.ip()) {
+            return Ok(());
+        }
+        let words = format!(
+            "{} is a private address, which delivery.private_addresses does not allow",
+            self.host_text()
+        );
+        Err(self.refusal(Phase::Connect, Failure::Unreachable, words))
+    }
+
+    async fn dial(&self, rng: &mut StdRng) -> Result<Box<dyn Stream>, OpenError> {
+        let limit = self.config.delivery.timeouts.connect;
+        let sources = self.config.delivery.source_addresses.iter().copied();
+        let fitting: Vec<IpAddr> = sources
+            .filter(|source| source.is_ipv4() == self.address.is_ipv4())
+            .collect();
+        let source = fitting.choose(rng).copied();
+        let dialing = self
+            .world
+            .dialer
+            .dial(&self.candidate.host, self.address, source);
+        let (failure, words) = match timeout(limit, dialing).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => (error.failure, error.words),
+            Err(_) => (
+                Failure::TimedOut,
+                format!(
+                    "connecting to {} port {}: no answer within {} s",
+                    self.host_text(),
+                    self.address.port(),
+                    limit.as_secs()
+                ),
+            ),
+        };
+        Err(OpenError::Refused(self.refusal(
+            Phase::Connect,
+            failure,
+            words,
+        )))
+    }
+
+    /// The handshake, within the time of phase starttls: a stalled one counts as failed.
+    async fn handshake(
+        &self,
+        stream: Box<dyn Stream>,
+    ) -> Result<(Box<dyn Stream>, String), TlsError> {
+        let literal = ServerName::IpAddress(self.address.ip().into());
+        let name = match self.candidate.host.starts_with('[') {
+            true => literal,
+            false => ServerName::try_from(self.candidate.host.clone()).unwrap_or(literal),
+        };
+        let limit = self.config.delivery.timeouts.starttls;
+        let handshake = self.world.tls.handshake(stream, name, self.check());
+        timeout(limit, handshake).await.unwrap_or_else(|_| {
+            Err(TlsError {
+                failure: Failure::TlsHandshake,
+                words: format!("TLS handshake: not finished within {} s", limit.as_secs()),
+            })
+        })
+    }
+
+    fn check(&self) -> Check {
+        match self.requirement {
+            TlsRequirement::Verify => Check::Name,
+            TlsRequirement::None | TlsRequirement::Opportunistic | TlsRequirement::Require => {
+                Check::Nothing
+            }
+        }
+    }
+
+    fn setup(&self, tls: TlsPlan) -> Setup {
+        let route = match self.hop {
+            NextHop::Relay(name) => self.config.route(name),
+            NextHop::Domain(_) | NextHop::Address(_) => None,
+        };
+        let login = route.and_then(|route| route.login.as_ref());
+        // `tls = "none"` beside a password is the operator's word, and on loopback nobody listens.
+        let in_clear = route.is_some_and(|route| route.tls == TlsRequirement::None)
+            || self.address.ip().is_loopback();
+        Setup {
+            hostname: self.config.hostname.clone(),
+            tls,
+            login: login.map(|login| Login {
+                username: login.username.clone(),
+                password: login.password.clone(),
+            }),
+            clear_auth: match in_clear {
+                true => ClearAuth::Allowed,
+                false => ClearAuth::Never,
+            },
+            pipelining: match self.config.delivery.pipelining {
+                relay_config::Pipelining::WhereOffered => Pipelining::WhereOffered,
+                relay_config::Pipelining::Never => Pipelining::Never,
+            },
+        }
+    }
+
+    fn host_text(&self) -> String {
+        host_text(&self.candidate.host, self.address.ip())
+    }
+
+    fn refusal(&self, phase: Phase, failure: Failure, words: String) -> Refusal {
+        Refusal {
+            phase,
+            said: Said::Failure { failure, words },
+            host: Some(self.host_text()),
+            tls: None,
+        }
+    }
+
+    fn refusal_of(&self, error: OpenError) -> Refusal {
+        match error {
+            OpenError::Refused(refusal) => refusal,
+            OpenError::Tls(error) => self.refusal(Phase::Starttls, error.failure, error.words),
+        }
+    }
+
+    fn refusal_by(&self, wire: &Wire, tls: Option<String>) -> Refusal {
+        let (phase, said) = said_by(wire);
+        Refusal {
+            phase,
+            said,
+            host: Some(self.host_text()),
+            tls,
+        }
+    }
+}
+
+enum OpenError {
+    Refused(Refusal),
+    Tls(TlsError),
+}
+
+/// Why a session is over.
+fn said_by(wire: &Wire) -> (Phase, Said) {
+    match wire.session.end() {
+        Some(End::Answered { phase, reply }) => (*phase, Said::Reply(reply.clone())),
+        Some(End::Failed {
+            phase,
+            failure,
+            words,
+        }) => (
+            *phase,
+            Said::Failure {
+                failure: *failure,
+                words: words.clone(),
+            },
+        ),
+        Some(End::Quit) | None => (
+            Phase::Quit,
+            Said::Failure {
+                failure: Failure::Lost,
+                words: "the session has ended".to_owned(),
+            },
+        ),
+    }
+}
