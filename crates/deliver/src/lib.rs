@@ -4,12 +4,19 @@
 //! keeps nothing (that is `queue`).
 
 pub mod attempt;
+mod carry;
 pub mod dial;
+mod hosts;
+mod job;
+mod judge;
 pub mod link;
+mod open;
+mod report;
 pub mod run;
 pub mod settle;
 pub mod sign;
 pub mod tls;
+mod wire;
 pub mod world;
 
 pub use run::{Delivery, SiteView};

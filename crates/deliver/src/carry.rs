@@ -1,0 +1,542 @@
+//! Carries out one dispatch: transactions until every due recipient has a verdict, or this attempt
+//! may try no more. What a reply means is `judge`'s part, writing it down is `settle`'s.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use relay_observe::Event;
+use relay_policy::{Action, Category, Decision, Fate};
+use relay_schedule::SiteId;
+use relay_schedule::scheduler::SiteNews;
+use relay_smtp::client::Outcome;
+use relay_smtp::{Failure, Phase};
+use tokio::sync::mpsc;
+
+use crate::hosts::{Hosts, NoHost};
+use crate::job::{Job, Prepared};
+use crate::judge::{Judged, flow, judge, judge_refusal};
+use crate::link::{Flow, FromSession};
+use crate::open::{Peer, Refusal, Target};
+use crate::settle::{Said, Verdict};
+use crate::world::{Settings, World};
+
+/// What a session keeps between its dispatches.
+pub(crate) struct Carrier {
+    pub world: Arc<World>,
+    pub site: SiteId,
+    pub to_dispatcher: mpsc::Sender<FromSession>,
+    pub rng: StdRng,
+    pub peer: Option<Peer>,
+    /// More recipients than this the site refused in one transaction.
+    recipients_learned: Option<u32>,
+}
+
+/// One attempt, as far as it has come.
+pub(crate) struct Try {
+    /// Still to be tried in this attempt.
+    pending: VecDeque<u32>,
+    pub verdicts: Vec<Verdict>,
+    /// What stands if there is no further host or transaction for them.
+    fallback: BTreeMap<u32, Verdict>,
+    hosts: Hosts,
+    /// Rules that the dispatcher and the operator have been told of.
+    told: Vec<String>,
+    pub news: SiteNews,
+    /// A session that turned out to be dead was replaced.
+    replaced: Once,
+    /// TLS was switched on or off by the policy.
+    switched: Once,
+}
+
+/// What an attempt does only once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Once {
+    NotYet,
+    Done,
+}
+
+/// Whether this attempt goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Go {
+    On,
+    Stop,
+}
+
+impl Carrier {
+    pub fn new(
+        world: Arc<World>,
+        site: SiteId,
+        to_dispatcher: mpsc::Sender<FromSession>,
+    ) -> Carrier {
+        Carrier {
+            world,
+            site,
+            to_dispatcher,
+            rng: StdRng::seed_from_u64(rand::random()),
+            peer: None,
+            recipients_learned: None,
+        }
+    }
+
+    /// Tries all due recipients. Those without a verdict afterwards are due as before.
+    pub async fn carry(&mut self, settings: &Settings, job: &Job) -> Try {
+        let mut attempt = Try::new(job);
+        if let Some(refusal) = loops(settings, job) {
+            let decision = judge_refusal(settings, job, &refusal, None);
+            attempt.refuse_all(&refusal, &decision);
+            return attempt;
+        }
+        let prepared = job.prepare(settings, self.world.clock.now()).await;
+        // Each round settles a recipient, or uses up a host or a session; this bound is only a net.
+        let rounds = 2 * job.due.len() + 20;
+        for _ in 0..rounds {
+            if attempt.pending.is_empty() {
+                break;
+            }
+            let go = match self.ready_peer(settings, job, &mut attempt).await {
+                Some(peer) => {
+                    self.transact(settings, job, &prepared, peer, &mut attempt)
+                        .await
+                }
+                None => Go::Stop,
+            };
+            if go == Go::Stop {
+                break;
+            }
+        }
+        for index in std::mem::take(&mut attempt.pending) {
+            let stands = attempt.fallback.remove(&index);
+            attempt.verdicts.extend(stands);
+        }
+        attempt
+    }
+
+    /// The open session if it will do, else a new one. None: there is none to be had; who is still
+    /// to be tried has a verdict, where there was anything to base it on.
+    async fn ready_peer(
+        &mut self,
+        settings: &Settings,
+        job: &Job,
+        attempt: &mut Try,
+    ) -> Option<Peer> {
+        if let Some(peer) = self.peer.take() {
+            if peer.satisfies(job.requirement(settings, &peer.host)) {
+                return Some(peer);
+            }
+            self.close(peer).await;
+        }
+        let mut last: Option<(Refusal, Decision)> = None;
+        loop {
+            let (candidate, address) = match attempt.hosts.next(&self.world.router).await {
+                Ok(host) => host,
+                Err(NoHost::Refused(refusal)) => {
+                    let host = refusal.host.clone();
+                    let decision = judge_refusal(settings, job, &refusal, host.as_deref());
+                    self.tell(attempt, &decision, &refusal.said).await;
+                    attempt.refuse_all(&refusal, &decision);
+                    return None;
+                }
+                Err(NoHost::TriedEnough) => {
+                    if let Some((refusal, decision)) = last {
+                        attempt.refuse_all(&refusal, &decision);
+                    }
+                    return None;
+                }
+            };
+            let target = Target {
+                world: &self.world,
+                config: &settings.config,
+                hop: &job.hop,
+                candidate: &candidate,
+                address,
+                requirement: job.requirement(settings, &candidate.host),
+            };
+            let refusal = match target.open(&mut self.rng).await {
+                Ok(peer) => {
+                    attempt.hosts.opened();
+                    attempt.news = SiteNews::Good;
+                    self.emit_opened(&peer);
+                    return Some(peer);
+                }
+                Err(refusal) => refusal,
+            };
+            let decision = judge_refusal(settings, job, &refusal, Some(&candidate.host));
+            self.emit_failed(&candidate.host, &refusal, &decision);
+            self.tell(attempt, &decision, &refusal.said).await;
+            attempt.news = match attempt.news {
+                SiteNews::Good => SiteNews::Good,
+                SiteNews::Neutral | SiteNews::Unreachable => SiteNews::Unreachable,
+            };
+            if self.after_refusal(attempt, &candidate.host, &refusal, &decision) == Go::Stop {
+                attempt.refuse_all(&refusal, &decision);
+                return None;
+            }
+            last = Some((refusal, decision));
+        }
+    }
+
+    /// Whether another address or host is to be tried after this one refused.
+    fn after_refusal(
+        &mut self,
+        attempt: &mut Try,
+        host: &str,
+        refusal: &Refusal,
+        decision: &Decision,
+    ) -> Go {
+        match decision.action {
+            Action::NextMx | Action::NewTransaction if refusal.phase == Phase::Connect => {
+                attempt.hosts.address_failed();
+                Go::On
+            }
+            Action::NextMx | Action::NewTransaction => {
+                attempt.hosts.opened();
+                attempt.hosts.leave(host);
+                Go::On
+            }
+            Action::RetryPlain | Action::RetryTls => {
+                self.switch_tls(attempt, host, decision.action)
+            }
+            Action::Ok
+            | Action::Defer
+            | Action::WaitHint
+            | Action::Slow
+            | Action::SuspendSource
+            | Action::SuspendDestination
+            | Action::Bounce
+            | Action::BounceSuppress
+            | Action::Alert
+            | Action::Hold => Go::Stop,
+        }
+    }
+
+    /// One transaction for the next recipients.
+    async fn transact(
+        &mut self,
+        settings: &Settings,
+        job: &Job,
+        prepared: &Prepared,
+        mut peer: Peer,
+        attempt: &mut Try,
+    ) -> Go {
+        let count = self.recipients_max(settings, job, &peer);
+        let count = count.min(attempt.pending.len());
+        let chunk: Vec<u32> = attempt.pending.drain(..count).collect();
+        peer.wire.session.begin(job.transaction(prepared, &chunk));
+        peer.wire.run(&prepared.wire).await;
+        let outcomes = match peer.wire.session.take_outcomes() {
+            Some(outcomes) if !attempt.died_idle(&peer, &outcomes) => outcomes,
+            // The peer had closed the session while it was idle: that says nothing of the message.
+            Some(_) | None => {
+                attempt.put_back(&chunk);
+                self.closed(&peer);
+                return Go::On;
+            }
+        };
+        peer.messages += 1;
+        attempt.news = SiteNews::Good;
+        let judged: Vec<Judged> = chunk
+            .into_iter()
+            .zip(outcomes)
+            .map(|(index, outcome)| judge(settings, job, &peer, index, outcome))
+            .collect();
+        let rest = self.sort(judged, attempt).await;
+        self.go_on(rest, peer, attempt).await
+    }
+
+    /// How many recipients the next transaction may have.
+    fn recipients_max(&self, settings: &Settings, job: &Job, peer: &Peer) -> usize {
+        let configured = job.limits(settings, &peer.host).recipients_per_transaction;
+        let offered = peer.wire.session.extensions().limits.rcpt_max;
+        let max = configured
+            .min(self.recipients_learned.unwrap_or(u32::MAX))
+            .min(offered.unwrap_or(u32::MAX))
+            .max(1);
+        usize::try_from(max).unwrap_or(usize::MAX)
+    }
+
+    /// Puts final verdicts aside, tells of what concerns more than the recipient, and returns those
+    /// that are to be tried again at once.
+    async fn sort(&mut self, judged: Vec<Judged>, attempt: &mut Try) -> Rest {
+        let mut rest = Rest::default();
+        for Judged {
+            verdict,
+            accepted_before,
+        } in judged
+        {
+            let decision = &verdict.decision;
+            self.tell(attempt, decision, &verdict.said).await;
+            match (decision.fate, decision.action) {
+                (Fate::AgainNow, Action::NextMx) => rest.elsewhere.push(verdict),
+                (Fate::AgainNow, Action::RetryTls | Action::RetryPlain) => {
+                    rest.switch.push(verdict);
+                }
+                (Fate::AgainNow, _) => {
+                    rest.accepted_before.get_or_insert(accepted_before);
+                    rest.again.push(verdict);
+                }
+                (Fate::Delivered | Fate::Deferred | Fate::Bounced | Fate::Held, _) => {
+                    if flow(decision).is_some() {
+                        rest.stop = Some(Go::Stop);
+                    }
+                    attempt.verdicts.push(verdict);
+                }
+            }
+        }
+        rest
+    }
+
+    /// Draws the conclusions for this attempt: the second level of a decision.
+    async fn go_on(&mut self, rest: Rest, peer: Peer, attempt: &mut Try) -> Go {
+        let mut keep = Keep::Open;
+        if let Some(verdict) = rest.switch.first() {
+            keep = Keep::Close;
+            match self.switch_tls(attempt, &peer.host, verdict.decision.action) {
+                Go::On => attempt.retry(rest.switch),
+                Go::Stop => attempt.verdicts.extend(rest.switch),
+            }
+        }
+        if !rest.elsewhere.is_empty() {
+            keep = Keep::Close;
+            attempt.hosts.leave(&peer.host);
+            attempt.retry(rest.elsewhere);
+        }
+        if let Some(first) = rest.again.first() {
+            match split(first, rest.accepted_before.unwrap_or(0)) {
+                Split::Smaller(recipients) => {
+                    self.recipients_learned = Some(recipients);
+                    self.send_flow(Flow::RecipientsPerTransaction(recipients))
+                        .await;
+                    attempt.retry(rest.again);
+                }
+                Split::NewSession if peer.messages > 1 => {
+                    self.send_flow(Flow::MessagesPerConnection(peer.messages - 1))
+                        .await;
+                    keep = Keep::Close;
+                    attempt.retry(rest.again);
+                }
+                // Not even the first message of a session was taken: another would fare no better.
+                Split::NewSession => attempt.verdicts.extend(rest.again),
+            }
+        }
+        match (peer.wire.session.end(), keep) {
+            (Some(_), _) => self.closed(&peer),
+            (None, Keep::Close) => self.close(peer).await,
+            (None, Keep::Open) => self.peer = Some(peer),
+        }
+        rest.stop.unwrap_or(Go::On)
+    }
+
+    /// `retry_plain` and `retry_tls`. What the configuration requires is seen to when the next
+    /// session opens: this only changes what opportunistic sessions do.
+    fn switch_tls(&mut self, attempt: &mut Try, host: &str, action: Action) -> Go {
+        if attempt.switched == Once::Done {
+            return Go::Stop;
+        }
+        attempt.switched = Once::Done;
+        if action == Action::RetryPlain {
+            let now = self.world.clock.now();
+            self.world.tls.remember_plain(host, now);
+        } else {
+            self.world.tls.forget_plain(host);
+        }
+        Go::On
+    }
+
+    /// Tells the dispatcher of the flow, and the operator of alerts: once for each rule.
+    async fn tell(&mut self, attempt: &mut Try, decision: &Decision, said: &Said) {
+        let alert = matches!(decision.action, Action::Alert | Action::Hold);
+        let flow = flow(decision);
+        if (flow.is_none() && !alert) || attempt.told.contains(&decision.rule.name) {
+            return;
+        }
+        attempt.told.push(decision.rule.name.clone());
+        if alert {
+            self.world.events.emit(Event::Alert {
+                site: self.site.0.to_string(),
+                rule: decision.rule.name.clone(),
+                category: decision.category.to_string(),
+                reply: said.text(),
+                fix: decision.rule.fix.clone().unwrap_or_default(),
+            });
+        }
+        if let Some(flow) = flow {
+            self.send_flow(flow).await;
+        }
+    }
+
+    async fn send_flow(&mut self, flow: Flow) {
+        let site = self.site.clone();
+        let flow = FromSession::Flow { site, flow };
+        // The dispatcher has gone: relayd stops, and what was learned is of no more use.
+        let _ = self.to_dispatcher.send(flow).await;
+    }
+
+    /// Says QUIT and closes.
+    pub async fn close(&mut self, peer: Peer) {
+        self.closed(&peer);
+        peer.wire.quit().await;
+    }
+
+    /// The session is over, by whomever.
+    pub fn closed(&self, peer: &Peer) {
+        self.world.events.emit(Event::SessionClosed {
+            site: self.site.0.to_string(),
+            host: peer.host.clone(),
+            messages: peer.messages,
+        });
+    }
+
+    fn emit_opened(&self, peer: &Peer) {
+        self.world.events.emit(Event::SessionOpened {
+            site: self.site.0.to_string(),
+            host: peer.host.clone(),
+            address: peer.address,
+            tls: peer.tls.clone(),
+        });
+    }
+
+    fn emit_failed(&self, host: &str, refusal: &Refusal, decision: &Decision) {
+        self.world.events.emit(Event::SessionFailed {
+            site: self.site.0.to_string(),
+            host: refusal.host.clone().unwrap_or_else(|| host.to_owned()),
+            phase: refusal.phase,
+            what: refusal.said.text(),
+            rule: decision.rule.name.clone(),
+        });
+    }
+}
+
+impl Try {
+    fn new(job: &Job) -> Try {
+        Try {
+            pending: job.due.iter().copied().collect(),
+            verdicts: Vec::new(),
+            fallback: BTreeMap::new(),
+            hosts: Hosts::new(job.hop.clone()),
+            told: Vec::new(),
+            news: SiteNews::Neutral,
+            replaced: Once::NotYet,
+            switched: Once::NotYet,
+        }
+    }
+
+    /// Whether a session that had lain idle was gone before its MAIL was answered. Servers close
+    /// idle sessions without a word, so the message gets a new session, once.
+    fn died_idle(&mut self, peer: &Peer, outcomes: &[Outcome]) -> bool {
+        let lost_at_mail = |outcome: &Outcome| {
+            matches!(
+                outcome,
+                Outcome::Failed {
+                    phase: Phase::Mail,
+                    failure: Failure::Lost,
+                    ..
+                }
+            )
+        };
+        let died = peer.messages > 0
+            && self.replaced == Once::NotYet
+            && outcomes.iter().all(lost_at_mail);
+        if died {
+            self.replaced = Once::Done;
+        }
+        died
+    }
+
+    fn put_back(&mut self, chunk: &[u32]) {
+        for index in chunk.iter().rev() {
+            self.pending.push_front(*index);
+        }
+    }
+
+    /// They are tried again in this attempt; the verdict stands if that is not to be had.
+    fn retry(&mut self, verdicts: Vec<Verdict>) {
+        for verdict in verdicts {
+            self.pending.push_back(verdict.index);
+            self.fallback.insert(verdict.index, verdict);
+        }
+    }
+
+    /// Nobody can be tried any more: the last failure decides.
+    fn refuse_all(&mut self, refusal: &Refusal, decision: &Decision) {
+        for index in std::mem::take(&mut self.pending) {
+            self.verdicts.push(Verdict {
+                index,
+                phase: refusal.phase,
+                said: refusal.said.clone(),
+                host: refusal.host.clone(),
+                tls: refusal.tls.clone(),
+                decision: decision.clone(),
+            });
+        }
+    }
+}
+
+/// Who is to be tried again at once, and how.
+#[derive(Default)]
+struct Rest {
+    /// In a new transaction.
+    again: Vec<Verdict>,
+    /// RCPTs accepted before the first of them was refused.
+    accepted_before: Option<u32>,
+    /// On another host.
+    elsewhere: Vec<Verdict>,
+    /// With, or without, TLS.
+    switch: Vec<Verdict>,
+    stop: Option<Go>,
+}
+
+enum Split {
+    /// At most so many recipients at a time.
+    Smaller(u32),
+    NewSession,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    Open,
+    Close,
+}
+
+/// `new_transaction`: fewer recipients at a time, or a session of its own.
+fn split(verdict: &Verdict, accepted: u32) -> Split {
+    let recipients = match verdict.phase {
+        // As many as were taken before the first refusal.
+        Phase::Rcpt => accepted,
+        // The whole transaction was refused for its size: half of it.
+        Phase::Data | Phase::Body if verdict.decision.category == Category::TooManyRecipients => {
+            accepted / 2
+        }
+        Phase::Dns
+        | Phase::Connect
+        | Phase::Banner
+        | Phase::Ehlo
+        | Phase::Starttls
+        | Phase::Auth
+        | Phase::Mail
+        | Phase::Data
+        | Phase::Body
+        | Phase::Quit => 0,
+    };
+    match recipients {
+        0 => Split::NewSession,
+        _ => Split::Smaller(recipients),
+    }
+}
+
+/// A message that has passed too many hosts goes round in a circle (RFC 5321 section 6.3).
+fn loops(settings: &Settings, job: &Job) -> Option<Refusal> {
+    // One more than what is accepted: ours is on top by now.
+    let hops_max = u64::from(settings.config.submission.received_headers_max) + 1;
+    let hops = relay_message::header::received_count(&job.body) as u64;
+    (hops > hops_max).then(|| Refusal {
+        phase: Phase::Mail,
+        said: Said::Failure {
+            failure: Failure::TooManyHops,
+            words: format!("the message has {hops} Received fields; {hops_max} are allowed"),
+        },
+        host: None,
+        tls: None,
+    })
+}

@@ -1,0 +1,114 @@
+//! Asks the policy: what an outcome means for a recipient, what a refusal means for an attempt.
+
+use std::time::Duration;
+
+use relay_policy::{Action, Context, Decision, Stimulus, TlsInUse, decide};
+use relay_smtp::client::Outcome;
+
+use crate::job::Job;
+use crate::link::Flow;
+use crate::open::{Peer, Refusal};
+use crate::settle::{Said, Verdict};
+use crate::world::Settings;
+
+/// A verdict, and how many RCPTs of the transaction had been accepted before it.
+pub(crate) struct Judged {
+    pub verdict: Verdict,
+    pub accepted_before: u32,
+}
+
+/// One recipient's outcome.
+pub(crate) fn judge(
+    settings: &Settings,
+    job: &Job,
+    peer: &Peer,
+    index: u32,
+    outcome: Outcome,
+) -> Judged {
+    let (phase, said, accepted_before) = match outcome {
+        Outcome::Answered {
+            phase,
+            reply,
+            accepted_before,
+        } => (phase, Said::Reply(reply), accepted_before),
+        Outcome::Failed {
+            phase,
+            failure,
+            words,
+        } => (phase, Said::Failure { failure, words }, 0),
+    };
+    let domain = job.domain(index);
+    let context = Context {
+        mx: Some(&peer.host),
+        domain: domain.as_deref(),
+        accepted_before,
+        tls: peer.tls_in_use(),
+        ..Context::of(phase)
+    };
+    let decision = decide(&settings.table, stimulus(&said), &context);
+    let verdict = Verdict {
+        index,
+        phase,
+        said,
+        host: Some(peer.host_text()),
+        tls: peer.tls.clone(),
+        decision,
+    };
+    Judged {
+        verdict,
+        accepted_before,
+    }
+}
+
+/// A host, or DNS, that refused the whole attempt. `mx`: the host's name.
+pub(crate) fn judge_refusal(
+    settings: &Settings,
+    job: &Job,
+    refusal: &Refusal,
+    mx: Option<&str>,
+) -> Decision {
+    let domain = job.hop_domain();
+    let context = Context {
+        mx,
+        domain: domain.as_deref(),
+        tls: match refusal.tls {
+            Some(_) => TlsInUse::Yes,
+            None => TlsInUse::No,
+        },
+        ..Context::of(refusal.phase)
+    };
+    decide(&settings.table, stimulus(&refusal.said), &context)
+}
+
+fn stimulus(said: &Said) -> Stimulus<'_> {
+    match said {
+        Said::Reply(reply) => Stimulus::Reply(reply),
+        Said::Failure { failure, .. } => Stimulus::Failure(*failure),
+    }
+}
+
+/// The third level of a decision: what it means for the flow to the site. It also ends the attempt
+/// for those who have not been tried yet.
+pub(crate) fn flow(decision: &Decision) -> Option<Flow> {
+    let how_long = decision.wait.unwrap_or(FLOW_DEFAULT);
+    let rule = decision.rule.name.clone();
+    match decision.action {
+        Action::Slow => Some(Flow::Slow { rule, how_long }),
+        Action::SuspendSource => Some(Flow::SuspendSource { rule, how_long }),
+        Action::SuspendDestination => Some(Flow::SuspendDestination { rule, how_long }),
+        Action::Ok
+        | Action::Defer
+        | Action::WaitHint
+        | Action::NextMx
+        | Action::NewTransaction
+        | Action::RetryTls
+        | Action::RetryPlain
+        | Action::Bounce
+        | Action::BounceSuppress
+        | Action::Alert
+        | Action::Hold => None,
+    }
+}
+
+/// For a rule that slows or suspends and gives no time; the table's loader asks for one.
+const FLOW_DEFAULT: Duration = Duration::from_secs(15 * 60);
