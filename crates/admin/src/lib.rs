@@ -1,1 +1,20 @@
+//! The operator's API: HTTP with JSON over a unix socket, read-only views of the queue and the
+//! sites, and a few commands.
+//!
+//! It decides nothing about mail: what a command leads to is carried out by `queue` and `deliver`.
+//! [`view`] holds the answers' types, shared with `relayctl`.
 
+pub mod api;
+pub mod command;
+pub mod error;
+pub mod files;
+pub mod queue;
+pub mod select;
+pub mod socket;
+pub mod status;
+pub mod summary;
+pub mod view;
+pub mod world;
+
+pub use socket::{bind, serve};
+pub use world::{AdminWorld, Dispatcher, Later, Reload};

@@ -1,0 +1,226 @@
+//! The read-only views of the queue: lists, one message, how far a flush has come.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use relay_queue::{Attempt, Message, RecipientState, Select, State, Store, StoreError};
+use relay_smtp::{QueueId, Recipient};
+
+use crate::error::ApiError;
+use crate::select::{ListQuery, matches_finished};
+use crate::view::{AttemptView, MessageDetail, MessageView, PageView, RecipientView, Untried};
+use crate::world::AdminWorld;
+
+/// Messages of one answer where the query gives no limit, and at most.
+const LIMIT: usize = 100;
+const LIMIT_MAX: usize = 1_000;
+/// Finished messages that are searched: all that the store remembers.
+const FINISHED_MAX: usize = 1_000;
+/// Shown of a header block.
+const HEADERS_MAX: usize = 64 * 1024;
+
+/// Unfinished messages, oldest first.
+pub async fn list(world: &AdminWorld, query: ListQuery) -> Result<PageView, ApiError> {
+    let select = query.selection.to_select(world.clock.now())?;
+    let after = match &query.after {
+        Some(text) => Some(parse_id(text)?),
+        None => None,
+    };
+    let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+    let page = world.store.list(select, after, limit).await?;
+    let max_age = max_age(world);
+    Ok(PageView {
+        messages: page
+            .messages
+            .iter()
+            .map(|message| row(message, max_age))
+            .collect(),
+        next: page.next.map(|id| id.to_string()),
+    })
+}
+
+/// Messages that have left the queue lately, newest first.
+pub fn finished(world: &AdminWorld, query: &ListQuery) -> Result<PageView, ApiError> {
+    let select = query.selection.to_select(world.clock.now())?;
+    let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+    let max_age = max_age(world);
+    Ok(PageView {
+        messages: world
+            .store
+            .recent(FINISHED_MAX)
+            .iter()
+            .filter(|message| matches_finished(&select, message))
+            .take(limit)
+            .map(|message| row(message, max_age))
+            .collect(),
+        next: None,
+    })
+}
+
+/// One message in full, also a finished one while it is remembered.
+pub async fn show(world: &AdminWorld, id: &str) -> Result<MessageDetail, ApiError> {
+    let id = parse_id(id)?;
+    let message = world.store.message(id).await?.ok_or_else(|| {
+        ApiError::NotFound(format!(
+            "no message {id} in the queue, nor among those finished lately"
+        ))
+    })?;
+    let body = world.store.body(id).await?;
+    let mut view = row(&message, max_age(world));
+    for (recipient, state) in view.recipients.iter_mut().zip(&message.recipients) {
+        recipient.history = state.history.iter().map(attempt).collect();
+    }
+    let blocked_by = if message.finished() {
+        Vec::new()
+    } else {
+        world.dispatcher.blocked_by(id).await
+    };
+    Ok(MessageDetail {
+        message: view,
+        client: message.arrival.client.map(|address| address.to_string()),
+        dsn_of: message.arrival.dsn_of.map(|id| id.to_string()),
+        headers: body.map(|body| header_block(&body)),
+        blocked_by,
+    })
+}
+
+/// Counts the messages, here already at `since`, of which a recipient is open and has not been
+/// tried from then on.
+pub async fn untried(world: &AdminWorld, query: ListQuery) -> Result<Untried, ApiError> {
+    let select = query.selection.to_select(world.clock.now())?;
+    let since = query
+        .since
+        .ok_or_else(|| ApiError::Bad("since: missing; give the time of the flush".to_owned()))?;
+    let mut untried = 0;
+    for_each(&*world.store, &select, |message| {
+        let waits = message
+            .recipients
+            .iter()
+            .any(|recipient| is_open(recipient.state) && last_at(recipient) < Some(since));
+        if message.arrival.at <= since && waits {
+            untried += 1;
+        }
+    })
+    .await?;
+    Ok(Untried { untried })
+}
+
+/// Goes through all unfinished messages that match, page by page.
+pub async fn for_each(
+    store: &dyn Store,
+    select: &Select,
+    mut look: impl FnMut(&Message) + Send,
+) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let page = store.list(select.clone(), after, LIMIT_MAX).await?;
+        for message in &page.messages {
+            look(message);
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(()),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Whether the schedule will try it.
+fn is_open(state: State) -> bool {
+    match state {
+        State::Queued | State::Deferred => true,
+        State::Held | State::Delivered | State::Bounced | State::Discarded => false,
+    }
+}
+
+fn last_at(recipient: &RecipientState) -> Option<Timestamp> {
+    recipient.last().map(|attempt| attempt.at)
+}
+
+fn parse_id(text: &str) -> Result<QueueId, ApiError> {
+    text.parse()
+        .map_err(|error: relay_smtp::id::NotAnId| ApiError::Bad(error.to_string()))
+}
+
+/// What the default schedule gives a message before it expires. A rule may name another schedule;
+/// the queue does not keep which.
+fn max_age(world: &AdminWorld) -> Duration {
+    world.config.load().schedule(None).max_age
+}
+
+/// One row of a list.
+pub fn row(message: &Message, max_age: Duration) -> MessageView {
+    let expires = SignedDuration::try_from(max_age)
+        .ok()
+        .and_then(|age| message.arrival.at.checked_add(age).ok());
+    MessageView {
+        id: message.id.to_string(),
+        sender: message.envelope.reverse_path.to_string(),
+        size: message.size,
+        arrived: message.arrival.at,
+        user: message.arrival.user.clone(),
+        recipients: message
+            .each()
+            .map(|(_, recipient, state)| recipient_row(recipient, state, expires))
+            .collect(),
+    }
+}
+
+fn recipient_row(
+    recipient: &Recipient,
+    state: &RecipientState,
+    expires: Option<Timestamp>,
+) -> RecipientView {
+    let last = state.last();
+    RecipientView {
+        address: recipient.mailbox.to_string(),
+        state: state.state.word().to_owned(),
+        attempts: state.attempts,
+        next_attempt: is_open(state.state).then_some(state.next_attempt),
+        expires: expires.filter(|_| !state.state.is_final()),
+        last_attempt: last.map(|attempt| attempt.at),
+        last_reply: last.map(|attempt| attempt.reply.clone()),
+        rule: last.map(|attempt| attempt.rule.clone()),
+        category: last.map(|attempt| attempt.category.clone()),
+        host: last.and_then(|attempt| attempt.host.clone()),
+        history: Vec::new(),
+    }
+}
+
+fn attempt(attempt: &Attempt) -> AttemptView {
+    AttemptView {
+        at: attempt.at,
+        host: attempt.host.clone(),
+        tls: attempt.tls.clone(),
+        phase: attempt.phase.word().to_owned(),
+        reply: attempt.reply.clone(),
+        category: attempt.category.clone(),
+        action: attempt.action.clone(),
+        rule: attempt.rule.clone(),
+    }
+}
+
+/// Everything before the first empty line.
+fn header_block(body: &[u8]) -> String {
+    let shown = body.get(..HEADERS_MAX).unwrap_or(body);
+    let end = shown
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .map_or(shown.len(), |place| place + 2);
+    String::from_utf8_lossy(shown.get(..end).unwrap_or(shown)).replace("\r\n", "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_block_ends_at_the_empty_line() {
+        assert_eq!(
+            header_block(b"A: 1\r\nB: 2\r\n\r\nbody\r\n"),
+            "A: 1\nB: 2\n"
+        );
+        assert_eq!(header_block(b"A: 1"), "A: 1");
+        assert_eq!(header_block(b""), "");
+    }
+}

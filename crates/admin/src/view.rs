@@ -1,0 +1,247 @@
+//! The answers of the API, key by key: what scripts rely on. Times are RFC 3339 in UTC, durations
+//! whole seconds. Keys are added, never renamed.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One message, as a row of `queue list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MessageView {
+    pub id: String,
+    /// The reverse-path; `<>` for the null one.
+    pub sender: String,
+    /// Bytes of the body as stored.
+    pub size: u64,
+    pub arrived: Timestamp,
+    /// Who had logged in.
+    pub user: Option<String>,
+    pub recipients: Vec<RecipientView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecipientView {
+    pub address: String,
+    /// queued, deferred, held, delivered, bounced or discarded.
+    pub state: String,
+    pub attempts: u32,
+    /// None: no attempt is planned (held, or finished).
+    pub next_attempt: Option<Timestamp>,
+    /// When it will be given up; None: finished.
+    pub expires: Option<Timestamp>,
+    pub last_attempt: Option<Timestamp>,
+    /// The last reply in full, or the failure in words.
+    pub last_reply: Option<String>,
+    /// The rule that made the last decision.
+    pub rule: Option<String>,
+    pub category: Option<String>,
+    /// The host of the last attempt.
+    pub host: Option<String>,
+    /// Every attempt, oldest first; only in the view of one message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<AttemptView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptView {
+    pub at: Timestamp,
+    pub host: Option<String>,
+    /// Version and suite; None: in clear.
+    pub tls: Option<String>,
+    pub phase: String,
+    pub reply: String,
+    pub category: String,
+    pub action: String,
+    pub rule: String,
+}
+
+/// Part of a list: `GET /v1/queue`, `GET /v1/queue/finished`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PageView {
+    pub messages: Vec<MessageView>,
+    /// Give it as `after` to go on; None: that was all.
+    pub next: Option<String>,
+}
+
+/// One message in full: `GET /v1/queue/ID`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MessageDetail {
+    #[serde(flatten)]
+    pub message: MessageView,
+    /// The address it came from; None: made here or over the operators' socket.
+    pub client: Option<String>,
+    /// The message that this DSN is about.
+    pub dsn_of: Option<String>,
+    /// The header block; None: the message is no longer in the queue.
+    pub headers: Option<String>,
+    /// What it waits for now, in words.
+    pub blocked_by: Vec<String>,
+}
+
+/// `POST /v1/queue/flush`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Flushed {
+    /// Messages that were made due.
+    pub messages: u64,
+    /// When; give it as `since` to `GET /v1/queue/untried`.
+    pub at: Timestamp,
+}
+
+/// `GET /v1/queue/untried`: how far a flush has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Untried {
+    /// Messages that have a recipient which has not been tried since.
+    pub untried: u64,
+}
+
+/// `POST /v1/queue/delete`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// Messages of which something was deleted.
+    pub messages: u64,
+    pub recipients: u64,
+}
+
+/// `POST /v1/messages`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Submitted {
+    pub id: String,
+    pub recipients: u64,
+    pub size: u64,
+}
+
+/// `POST /v1/reload`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reloaded {
+    pub warnings: Vec<String>,
+}
+
+/// Any refusal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorView {
+    pub error: String,
+    /// The configuration's mistakes, where a reload was refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mistakes: Vec<String>,
+}
+
+/// `GET /v1/queue/summary`: who is stuck, since when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SummaryView {
+    /// The domains with the most waiting recipients first.
+    pub domains: Vec<SummaryRow>,
+    /// All domains together, those not listed included; its `domain` is `*`.
+    pub total: SummaryRow,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SummaryRow {
+    pub domain: String,
+    /// Unfinished recipients.
+    pub recipients: u64,
+    pub deferred: u64,
+    pub held: u64,
+    /// Seconds since the oldest of these arrived.
+    pub oldest: u64,
+    /// Recipients by age.
+    pub ages: Vec<AgeBucket>,
+    /// The rule behind most of the deferrals.
+    pub rule: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AgeBucket {
+    /// Seconds; None: older than all others.
+    pub younger_than: Option<u64>,
+    pub recipients: u64,
+}
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// `well` or `unwell`.
+    pub health: String,
+    /// Why it is unwell.
+    pub problems: Vec<String>,
+    pub version: String,
+    pub hostname: String,
+    pub started: Timestamp,
+    pub uptime: u64,
+    pub queue: QueueStatus,
+    /// Since start.
+    pub counts: Counts,
+    pub rates: Rates,
+    /// Suspended ones first, then those with most waiting work.
+    pub sites: Vec<SiteStatus>,
+    /// What a rule says a person should look at, newest first.
+    pub alerts: Vec<AlertView>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    pub messages: u64,
+    /// Recipients not tried yet.
+    pub queued: u64,
+    pub deferred: u64,
+    pub held: u64,
+    /// Bytes of bodies.
+    pub bytes: u64,
+    /// When the oldest message arrived, and seconds since.
+    pub oldest: Option<Timestamp>,
+    pub oldest_age: Option<u64>,
+}
+
+/// Messages accepted, and recipients by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub accepted: u64,
+    pub delivered: u64,
+    /// Attempts that ended in a deferral: one recipient may count several times.
+    pub deferred: u64,
+    pub bounced: u64,
+    pub discarded: u64,
+}
+
+/// The same per minute, over the last minute (or since start, where that is shorter).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    pub accepted_per_minute: f64,
+    pub delivered_per_minute: f64,
+    pub deferred_per_minute: f64,
+    pub bounced_per_minute: f64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SiteStatus {
+    /// The sorted MX names joined by commas, `relay:NAME`, or `[address]`.
+    pub site: String,
+    /// Next hops that lead there, the first ones.
+    pub hops: Vec<String>,
+    /// How many lead there.
+    pub hops_total: u64,
+    /// Due now, waiting for a session or for the rate.
+    pub ready: u64,
+    /// Due later.
+    pub waiting: u64,
+    /// Being carried out.
+    pub in_flight: u64,
+    pub sessions: u32,
+    /// Sessions that limits allow.
+    pub connections: u32,
+    /// Sessions that the feedback allows now.
+    pub window: u32,
+    /// Messages per second; None: no limit.
+    pub rate: Option<f64>,
+    pub suspended_until: Option<Timestamp>,
+    /// The rule behind a suspension or a slow-down.
+    pub why: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlertView {
+    pub at: Timestamp,
+    pub rule: String,
+    pub category: String,
+    pub reply: String,
+    /// Recipients that wait because of it.
+    pub recipients: u64,
+}

@@ -1,0 +1,91 @@
+//! What the API looks at and acts on: brought by `relayd`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use relay_config::Config;
+use relay_deliver::{Delivery, SiteView};
+use relay_observe::{Clock, Events};
+use relay_queue::{Message, Store};
+use relay_smtp::QueueId;
+
+use crate::view::SiteStatus;
+
+/// Boxed, so that these can stand behind `Arc<dyn ...>`.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Reads the configuration anew. `Ok`: warnings. `Err`: the mistakes; the old one stays.
+pub type Reload =
+    Box<dyn Fn() -> Later<'static, Result<Vec<String>, Vec<String>>> + Send + Sync + 'static>;
+
+/// Made once by `relayd`.
+pub struct AdminWorld {
+    pub clock: Clock,
+    pub events: Events,
+    pub store: Arc<dyn Store>,
+    pub dispatcher: Arc<dyn Dispatcher>,
+    /// The configuration in force; whoever reloads exchanges it.
+    pub config: Arc<ArcSwap<Config>>,
+    pub reload: Reload,
+    pub started: Timestamp,
+    pub version: &'static str,
+}
+
+/// The part of the dispatcher that operators may use. `relay_deliver::Delivery` is one; tests bring
+/// their own.
+pub trait Dispatcher: Send + Sync + 'static {
+    /// Takes a new message, or the unfinished rest of one, into the schedule.
+    fn enqueue(&self, message: Arc<Message>) -> Later<'_, ()>;
+    /// Makes these messages due now, or all. Returns how many.
+    fn flush(&self, ids: Option<Vec<QueueId>>) -> Later<'_, u64>;
+    /// Forgets a message.
+    fn remove(&self, id: QueueId) -> Later<'_, ()>;
+    fn sites(&self) -> Later<'_, Vec<SiteStatus>>;
+    /// In words, what a message waits for; empty: nothing.
+    fn blocked_by(&self, id: QueueId) -> Later<'_, Vec<String>>;
+}
+
+impl Dispatcher for Delivery {
+    fn enqueue(&self, message: Arc<Message>) -> Later<'_, ()> {
+        Box::pin(Delivery::enqueue(self, message))
+    }
+
+    fn flush(&self, ids: Option<Vec<QueueId>>) -> Later<'_, u64> {
+        Box::pin(Delivery::flush(self, ids))
+    }
+
+    fn remove(&self, id: QueueId) -> Later<'_, ()> {
+        Box::pin(Delivery::remove(self, id))
+    }
+
+    fn sites(&self) -> Later<'_, Vec<SiteStatus>> {
+        Box::pin(async {
+            let sites = Delivery::sites(self).await;
+            sites.into_iter().map(site_status).collect()
+        })
+    }
+
+    fn blocked_by(&self, id: QueueId) -> Later<'_, Vec<String>> {
+        Box::pin(Delivery::blocked_by(self, id))
+    }
+}
+
+fn site_status(site: SiteView) -> SiteStatus {
+    SiteStatus {
+        site: site.site,
+        hops: site.hops,
+        hops_total: site.hops_total,
+        ready: site.ready,
+        waiting: site.waiting,
+        in_flight: site.in_flight,
+        sessions: site.sessions,
+        connections: site.connections,
+        window: site.window,
+        rate: site.rate,
+        suspended_until: site.suspended_until,
+        why: site.why,
+    }
+}
