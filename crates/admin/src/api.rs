@@ -1,0 +1,152 @@
+//! The routes: what is asked how, and who answers.
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+use crate::command::{self, Addresses};
+use crate::error::ApiError;
+use crate::select::{ListQuery, Selection};
+use crate::status::{self, Samples};
+use crate::view::{
+    Deleted, Flushed, MessageDetail, PageView, Reloaded, StatusView, Submitted, SummaryView,
+    Untried,
+};
+use crate::world::AdminWorld;
+use crate::{queue, summary};
+
+/// Domains that a summary lists where the query gives no limit.
+const SUMMARY_LIMIT: usize = 50;
+/// A command is a few words; only a message may be long.
+const COMMAND_BYTES_MAX: usize = 64 * 1024;
+
+/// What handlers share.
+#[derive(Clone)]
+struct Shared {
+    world: Arc<AdminWorld>,
+    samples: Arc<Samples>,
+}
+
+/// The pairs of a query, in order: keys may repeat.
+type Pairs = Query<Vec<(String, String)>>;
+type Answer<T> = Result<Json<T>, ApiError>;
+
+/// All routes.
+pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
+    Router::new()
+        .route("/v1/status", get(get_status))
+        .route("/v1/queue", get(get_queue))
+        .route("/v1/queue/finished", get(get_finished))
+        .route("/v1/queue/untried", get(get_untried))
+        .route("/v1/queue/summary", get(get_summary))
+        .route("/v1/queue/flush", post(post_flush))
+        .route("/v1/queue/delete", post(post_delete))
+        .route("/v1/queue/{id}", get(get_message))
+        .route("/v1/messages", post(post_message))
+        .route("/v1/reload", post(post_reload))
+        .route("/metrics", get(get_metrics))
+        .fallback(unknown)
+        .layer(DefaultBodyLimit::max(COMMAND_BYTES_MAX))
+        .with_state(Shared { world, samples })
+}
+
+async fn get_status(State(shared): State<Shared>) -> Answer<StatusView> {
+    let status = status::status(&shared.world, &shared.samples).await?;
+    Ok(Json(status))
+}
+
+async fn get_queue(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<PageView> {
+    let query = ListQuery::from_pairs(pairs)?;
+    Ok(Json(queue::list(&shared.world, query).await?))
+}
+
+async fn get_finished(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<PageView> {
+    let query = ListQuery::from_pairs(pairs)?;
+    Ok(Json(queue::finished(&shared.world, &query)?))
+}
+
+async fn get_untried(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<Untried> {
+    let query = ListQuery::from_pairs(pairs)?;
+    Ok(Json(queue::untried(&shared.world, query).await?))
+}
+
+async fn get_summary(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<SummaryView> {
+    let query = ListQuery::from_pairs(pairs)?;
+    let now = shared.world.clock.now();
+    let select = query.selection.to_select(now)?;
+    let limit = query.limit.unwrap_or(SUMMARY_LIMIT);
+    let summary = summary::summary(&*shared.world.store, select, limit, now).await?;
+    Ok(Json(summary))
+}
+
+async fn get_message(State(shared): State<Shared>, Path(id): Path<String>) -> Answer<MessageDetail> {
+    Ok(Json(queue::show(&shared.world, &id).await?))
+}
+
+/// The body of a command.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    #[serde(default)]
+    pub select: Selection,
+    /// Says that an empty selection is meant.
+    #[serde(default)]
+    pub all: bool,
+}
+
+async fn post_flush(State(shared): State<Shared>, Json(command): Json<Command>) -> Answer<Flushed> {
+    Ok(Json(command::flush(&shared.world, &command.select).await?))
+}
+
+async fn post_delete(
+    State(shared): State<Shared>,
+    Json(command): Json<Command>,
+) -> Answer<Deleted> {
+    if command.select.is_everything() && !command.all {
+        return Err(ApiError::Bad(
+            "nothing selected; to delete the whole queue say all".to_owned(),
+        ));
+    }
+    Ok(Json(command::delete(&shared.world, &command.select).await?))
+}
+
+async fn post_message(
+    State(shared): State<Shared>,
+    Query(pairs): Pairs,
+    body: Body,
+) -> Result<(StatusCode, Json<Submitted>), ApiError> {
+    let addresses = Addresses::from_pairs(pairs)?;
+    let most = shared.world.config.load().submission.message_bytes_max;
+    let body = to_bytes(body, usize::try_from(most).unwrap_or(usize::MAX))
+        .await
+        .map_err(|_| {
+            ApiError::TooLarge(format!(
+                "the message is larger than {most} bytes (submission.message_bytes_max), or was not sent whole"
+            ))
+        })?;
+    let submitted = command::submit(&shared.world, &addresses, body).await?;
+    Ok((StatusCode::ACCEPTED, Json(submitted)))
+}
+
+async fn post_reload(State(shared): State<Shared>) -> Answer<Reloaded> {
+    match (shared.world.reload)().await {
+        Ok(warnings) => Ok(Json(Reloaded { warnings })),
+        Err(mistakes) => Err(ApiError::Refused(mistakes)),
+    }
+}
+
+async fn get_metrics(State(shared): State<Shared>) -> Response {
+    let text = status::metrics(&shared.world);
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (kind, text).into_response()
+}
+
+async fn unknown() -> ApiError {
+    ApiError::NotFound("no such path in this API".to_owned())
+}

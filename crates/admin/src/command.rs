@@ -1,0 +1,267 @@
+//! The commands: flush, delete, and taking over a message from the operator.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use relay_message::received::{self, Protocol, Trace};
+use relay_observe::Event;
+use relay_queue::{
+    Arrival, Message, NewMessage, RecipientChange, Select, Settlement, State, StoreError,
+};
+use relay_smtp::envelope::Utf8;
+use relay_smtp::{BodyType, Envelope, Mailbox, QueueId, Recipient, ReversePath};
+
+use crate::error::ApiError;
+use crate::queue::for_each;
+use crate::select::Selection;
+use crate::view::{Deleted, Flushed, Submitted};
+use crate::world::AdminWorld;
+
+/// Makes what is selected due now; nothing given: everything.
+pub async fn flush(world: &AdminWorld, selection: &Selection) -> Result<Flushed, ApiError> {
+    let at = world.clock.now();
+    let ids = if selection.is_everything() {
+        None
+    } else {
+        Some(ids(world, &selection.to_select(at)?).await?)
+    };
+    let messages = match ids {
+        Some(ids) if ids.is_empty() => 0,
+        Some(ids) => world.dispatcher.flush(Some(ids)).await,
+        None => world.dispatcher.flush(None).await,
+    };
+    Ok(Flushed { messages, at })
+}
+
+/// Discards the unfinished recipients that are selected. A selection that speaks of recipients
+/// leaves the other recipients of the same messages alone.
+pub async fn delete(world: &AdminWorld, selection: &Selection) -> Result<Deleted, ApiError> {
+    let select = selection.to_select(world.clock.now())?;
+    let mut deleted = Deleted {
+        messages: 0,
+        recipients: 0,
+    };
+    for id in ids(world, &select).await? {
+        let Some(message) = world.store.message(id).await? else {
+            continue;
+        };
+        let recipients = discard(world, &message, &select).await?;
+        deleted.recipients += recipients;
+        deleted.messages += u64::from(recipients > 0);
+    }
+    Ok(deleted)
+}
+
+async fn ids(world: &AdminWorld, select: &Select) -> Result<Vec<QueueId>, StoreError> {
+    let mut ids = Vec::new();
+    for_each(&*world.store, select, |message| ids.push(message.id)).await?;
+    Ok(ids)
+}
+
+/// Returns how many recipients were discarded.
+async fn discard(
+    world: &AdminWorld,
+    message: &Message,
+    select: &Select,
+) -> Result<u64, StoreError> {
+    let mut changes = Vec::new();
+    let mut addresses = Vec::new();
+    for (index, recipient, state) in message.each() {
+        if select.matches_recipient(recipient, state) {
+            let mut state = state.clone();
+            state.state = State::Discarded;
+            changes.push(RecipientChange { index, state });
+            addresses.push(recipient.mailbox.to_string());
+        }
+    }
+    if changes.is_empty() {
+        return Ok(0);
+    }
+    let settlement = Settlement {
+        id: message.id,
+        changes,
+        dsns: Vec::new(),
+    };
+    world.dispatcher.remove(message.id).await;
+    let settled = match world.store.settle(settlement).await {
+        Ok(settled) => settled.message,
+        // It was finished in the meantime: nothing left to delete.
+        Err(StoreError::Unknown(_)) => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    if !settled.finished() {
+        world.dispatcher.enqueue(Arc::clone(&settled)).await;
+    }
+    let count = addresses.len() as u64;
+    for recipient in addresses {
+        world.events.emit(Event::RecipientDiscarded {
+            id: message.id,
+            recipient,
+        });
+    }
+    Ok(count)
+}
+
+/// What `relayctl send` says besides the message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Empty or `<>`: the null reverse-path.
+    pub from: String,
+    pub to: Vec<String>,
+}
+
+impl Addresses {
+    /// From a query: one `from`, any number of `to`.
+    pub fn from_pairs(pairs: Vec<(String, String)>) -> Result<Addresses, ApiError> {
+        let mut addresses = Addresses::default();
+        for (key, value) in pairs {
+            match key.as_str() {
+                "from" => addresses.from = value,
+                "to" => addresses.to.push(value),
+                _ => return Err(ApiError::Bad(format!("{key}: not a key of this query"))),
+            }
+        }
+        Ok(addresses)
+    }
+
+    fn envelope(&self, body: &[u8]) -> Result<Envelope, ApiError> {
+        let mailbox = |text: &str| {
+            Mailbox::parse(text).map_err(|error| ApiError::Bad(format!("{text}: {error}")))
+        };
+        let reverse_path = match self.from.as_str() {
+            "" | "<>" => ReversePath::Null,
+            from => ReversePath::Mailbox(mailbox(from)?),
+        };
+        let mut recipients = Vec::with_capacity(self.to.len());
+        for to in &self.to {
+            recipients.push(Recipient::plain(mailbox(to)?));
+        }
+        if recipients.is_empty() {
+            return Err(ApiError::Bad("to: missing; give a recipient".to_owned()));
+        }
+        let sender_utf8 = match &reverse_path {
+            ReversePath::Null => false,
+            ReversePath::Mailbox(mailbox) => mailbox.needs_utf8(),
+        };
+        let needs_utf8 = sender_utf8 || recipients.iter().any(|r| r.mailbox.needs_utf8());
+        Ok(Envelope {
+            reverse_path,
+            recipients,
+            body_type: if body.is_ascii() {
+                BodyType::SevenBit
+            } else {
+                BodyType::EightBitMime
+            },
+            utf8: if needs_utf8 {
+                Utf8::Required
+            } else {
+                Utf8::NotNeeded
+            },
+            ret: None,
+            envid: None,
+        })
+    }
+}
+
+/// Takes a message over as a listener would: durable before it is answered.
+pub async fn submit(
+    world: &AdminWorld,
+    addresses: &Addresses,
+    body: Bytes,
+) -> Result<Submitted, ApiError> {
+    let config = world.config.load_full();
+    let envelope = addresses.envelope(&body)?;
+    if envelope.recipients.len() > config.submission.recipients_max as usize {
+        return Err(ApiError::Bad(format!(
+            "to: more than {} recipients; send several messages",
+            config.submission.recipients_max
+        )));
+    }
+    let id = world.store.next_id();
+    let at = world.clock.now();
+    let trace = Trace {
+        helo: "relayctl",
+        client: None,
+        hostname: &config.hostname,
+        protocol: Protocol::Http,
+        id,
+        recipients: &envelope.recipients,
+        at,
+    };
+    let body = received::prepare(&with_crlf(&body), &trace);
+    let recipients = envelope.recipients.len();
+    let sender = envelope.reverse_path.to_string();
+    let new = NewMessage {
+        id,
+        envelope,
+        arrival: Arrival {
+            at,
+            client: None,
+            user: None,
+            dsn_of: None,
+        },
+        body,
+    };
+    let message = world.store.accept(new).await?;
+    let size = message.size;
+    world.events.emit(Event::MessageAccepted {
+        id,
+        client: None,
+        user: None,
+        sender,
+        recipients,
+        size,
+    });
+    world.dispatcher.enqueue(message).await;
+    Ok(Submitted {
+        id: id.to_string(),
+        recipients: recipients as u64,
+        size,
+    })
+}
+
+/// Files on disk end their lines with LF; the wire wants CRLF and nothing else (RFC 5321
+/// section 2.3.8).
+fn with_crlf(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + text.len() / 32);
+    let mut bytes = text.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\r' => {
+                bytes.next_if_eq(&b'\n');
+                out.extend_from_slice(b"\r\n");
+            }
+            b'\n' => out.extend_from_slice(b"\r\n"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_line_end_becomes_crlf() {
+        assert_eq!(
+            with_crlf(b"a\nb\r\nc\rd\r\r\n"),
+            b"a\r\nb\r\nc\r\nd\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn an_envelope_needs_recipients_and_addresses_that_are_some() {
+        let addresses = |to: &[&str]| Addresses {
+            from: String::new(),
+            to: to.iter().map(|to| (*to).to_owned()).collect(),
+        };
+        assert!(addresses(&[]).envelope(b"").is_err());
+        assert!(addresses(&["nonsense"]).envelope(b"").is_err());
+        let envelope = addresses(&["a@example.com"])
+            .envelope("ä".as_bytes())
+            .unwrap();
+        assert_eq!(envelope.reverse_path, ReversePath::Null);
+        assert_eq!(envelope.body_type, BodyType::EightBitMime);
+    }
+}

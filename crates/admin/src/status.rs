@@ -1,0 +1,259 @@
+//! One screen: is it well, what is in the queue, how fast does it go, who is in trouble.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use relay_observe::Events;
+use relay_observe::metric::Metric;
+use relay_policy::Action;
+use relay_queue::{Message, Select, Stats, StoreError};
+
+use crate::view::{AlertView, Counts, QueueStatus, Rates, SiteStatus, StatusView};
+use crate::world::AdminWorld;
+
+/// Sites shown.
+const SITES: usize = 10;
+/// Messages looked at for alerts, the oldest ones: what stands still is found among them.
+const ALERT_SCAN: usize = 2_000;
+/// The span of the rates: 12 steps of 5 s.
+const SAMPLES: usize = 13;
+
+/// The latest readings of the counters.
+#[derive(Debug, Default)]
+pub struct Samples {
+    readings: Mutex<VecDeque<(Timestamp, Counts)>>,
+}
+
+impl Samples {
+    /// Reads the counters; called at even intervals.
+    pub fn take(&self, world: &AdminWorld) {
+        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        readings.push_back((world.clock.now(), counts(&world.events)));
+        while readings.len() > SAMPLES {
+            readings.pop_front();
+        }
+    }
+
+    fn rates(&self, now: Timestamp, counts: &Counts) -> Rates {
+        let readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        match readings.front() {
+            Some((then, before)) => rates(now.duration_since(*then).as_secs_f64(), before, counts),
+            None => Rates::default(),
+        }
+    }
+}
+
+fn rates(seconds: f64, before: &Counts, counts: &Counts) -> Rates {
+    // Just started: a rate over less than a second would only startle.
+    let minutes = seconds.max(1.0) / 60.0;
+    let rate = |now: u64, then: u64| {
+        let per_minute = now.saturating_sub(then) as f64 / minutes;
+        (per_minute * 10.0).round() / 10.0
+    };
+    Rates {
+        accepted_per_minute: rate(counts.accepted, before.accepted),
+        delivered_per_minute: rate(counts.delivered, before.delivered),
+        deferred_per_minute: rate(counts.deferred, before.deferred),
+        bounced_per_minute: rate(counts.bounced, before.bounced),
+    }
+}
+
+/// The whole status.
+pub async fn status(world: &AdminWorld, samples: &Samples) -> Result<StatusView, StoreError> {
+    let now = world.clock.now();
+    let counts = counts(&world.events);
+    let page = world
+        .store
+        .list(Select::default(), None, ALERT_SCAN)
+        .await?;
+    let alerts = alerts(page.messages.iter().map(|message| &**message));
+    let problems = problems(&world.events, &alerts);
+    Ok(StatusView {
+        health: if problems.is_empty() {
+            "well"
+        } else {
+            "unwell"
+        }
+        .to_owned(),
+        problems,
+        version: world.version.to_owned(),
+        hostname: world.config.load().hostname.clone(),
+        started: world.started,
+        uptime: seconds_since(world.started, now),
+        queue: queue_status(&world.store.stats(), now),
+        counts,
+        rates: samples.rates(now, &counts),
+        sites: worst(world.dispatcher.sites().await),
+        alerts,
+    })
+}
+
+fn queue_status(stats: &Stats, now: Timestamp) -> QueueStatus {
+    QueueStatus {
+        messages: stats.messages,
+        queued: stats.queued,
+        deferred: stats.deferred,
+        held: stats.held,
+        bytes: stats.bytes,
+        oldest: stats.oldest,
+        oldest_age: stats.oldest.map(|oldest| seconds_since(oldest, now)),
+    }
+}
+
+fn seconds_since(then: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(now.duration_since(then).as_secs()).unwrap_or(0)
+}
+
+/// Suspended ones first, then by waiting work.
+fn worst(mut sites: Vec<SiteStatus>) -> Vec<SiteStatus> {
+    sites.sort_by(|a, b| {
+        let key = |site: &SiteStatus| {
+            (
+                site.suspended_until.is_some(),
+                site.ready + site.waiting,
+                site.sessions,
+            )
+        };
+        key(b).cmp(&key(a)).then_with(|| a.site.cmp(&b.site))
+    });
+    sites.truncate(SITES);
+    sites
+}
+
+/// The waiting recipients whose last decision says that a person should look, by rule.
+fn alerts<'a>(messages: impl Iterator<Item = &'a Message>) -> Vec<AlertView> {
+    let mut by_rule: BTreeMap<&str, AlertView> = BTreeMap::new();
+    for message in messages {
+        let open = message.recipients.iter().filter(|r| !r.state.is_final());
+        for attempt in open.filter_map(|recipient| recipient.last()) {
+            if attempt.action != Action::Alert.word() {
+                continue;
+            }
+            let alert = by_rule
+                .entry(attempt.rule.as_str())
+                .or_insert_with(|| AlertView {
+                    at: attempt.at,
+                    rule: attempt.rule.clone(),
+                    category: attempt.category.clone(),
+                    reply: attempt.reply.clone(),
+                    recipients: 0,
+                });
+            alert.recipients += 1;
+            if attempt.at > alert.at {
+                alert.at = attempt.at;
+                alert.reply.clone_from(&attempt.reply);
+            }
+        }
+    }
+    let mut alerts: Vec<AlertView> = by_rule.into_values().collect();
+    alerts.sort_by_key(|alert| std::cmp::Reverse(alert.at));
+    alerts
+}
+
+/// What makes it unwell, in words with the fix.
+fn problems(events: &Events, alerts: &[AlertView]) -> Vec<String> {
+    let mut problems = Vec::new();
+    if events.metrics().get(Metric::QueueStops) > 0 {
+        problems.push(
+            "the queue has stopped after a failed write and accepts nothing; see to the disk, then restart relayd"
+                .to_owned(),
+        );
+    }
+    problems.extend(
+        alerts
+            .iter()
+            .map(|alert| format!("rule {} asks for a person", alert.rule)),
+    );
+    problems
+}
+
+fn counts(events: &Events) -> Counts {
+    let get = |metric| events.metrics().get(metric);
+    Counts {
+        accepted: get(Metric::MessagesAccepted),
+        delivered: get(Metric::RecipientsDelivered),
+        deferred: get(Metric::RecipientsDeferred),
+        bounced: get(Metric::RecipientsBounced),
+        discarded: get(Metric::RecipientsDiscarded),
+    }
+}
+
+/// The text of `/metrics`: the counters of `observe`, then what the queue holds now.
+pub fn metrics(world: &AdminWorld) -> String {
+    let stats = world.store.stats();
+    let mut text = world.events.metrics().prometheus();
+    for (name, help, value) in [
+        ("messages", "Messages in the queue.", stats.messages),
+        ("bytes", "Bytes of their bodies.", stats.bytes),
+        (
+            "recipients_queued",
+            "Recipients not tried yet.",
+            stats.queued,
+        ),
+        (
+            "recipients_deferred",
+            "Recipients that wait for another try.",
+            stats.deferred,
+        ),
+        (
+            "recipients_held",
+            "Recipients kept until released.",
+            stats.held,
+        ),
+    ] {
+        let name = format!("relayd_queue_{name}");
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}"
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_per_minute_and_do_not_startle_at_the_start() {
+        let before = Counts::default();
+        let now = Counts {
+            accepted: 30,
+            delivered: 7,
+            ..before
+        };
+        assert_eq!(rates(60.0, &before, &now).accepted_per_minute, 30.0);
+        assert_eq!(rates(30.0, &before, &now).delivered_per_minute, 14.0);
+        assert_eq!(rates(0.0, &before, &before), Rates::default());
+    }
+
+    #[test]
+    fn suspended_sites_come_first_then_those_with_most_work() {
+        let site = |name: &str, waiting: u64, suspended: Option<Timestamp>| SiteStatus {
+            site: name.to_owned(),
+            waiting,
+            suspended_until: suspended,
+            ..SiteStatus::default()
+        };
+        let sites = worst(vec![
+            site("calm", 0, None),
+            site("busy", 9, None),
+            site("dead", 1, Some(Timestamp::MAX)),
+        ]);
+        let names: Vec<&str> = sites.iter().map(|site| site.site.as_str()).collect();
+        assert_eq!(names, ["dead", "busy", "calm"]);
+    }
+
+    #[test]
+    fn a_stopped_queue_is_a_problem() {
+        let events = Events::default();
+        assert!(problems(&events, &[]).is_empty());
+        events.emit(relay_observe::Event::QueueStopped {
+            reason: "fdatasync: no space".to_owned(),
+        });
+        assert_eq!(problems(&events, &[]).len(), 1);
+    }
+}
