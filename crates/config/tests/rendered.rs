@@ -18,7 +18,9 @@ struct Friendly;
 impl Files for Friendly {
     fn read(&self, path: &Path) -> Result<String, String> {
         match path.to_string_lossy().contains("secrets") {
-            true => Ok("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$Jo8LSCpFYYuE2X7dPEEpBw\n".into()),
+            true => {
+                Ok("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$Jo8LSCpFYYuE2X7dPEEpBw\n".into())
+            }
             false => Ok(String::new()),
         }
     }
@@ -128,7 +130,11 @@ fn file_with(row: &Row, value: &str) -> String {
         ],
         "route[]" => &[("to", "[\"*\"]"), ("via", "[\"a.example:25\"]")],
         "limit[]" => &[("to", "[\"*\"]"), ("mx", "[\"*\"]")],
-        "dkim[]" => &[("domain", "\"d.example\""), ("selector", "\"s\""), ("key", "\"k\"")],
+        "dkim[]" => &[
+            ("domain", "\"d.example\""),
+            ("selector", "\"s\""),
+            ("key", "\"k\""),
+        ],
         _ => &[],
     };
     let mut file = match table.strip_suffix("[]") {
@@ -183,7 +189,10 @@ fn every_option_stands_in_a_table_and_has_words() {
         );
         let same = OPTIONS.iter().filter(|other| other.key == row.key).count();
         assert_eq!(same, 1, "{} has one row", row.key);
-        assert!(key.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{key}");
+        assert!(
+            key.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
+            "{key}"
+        );
         if row.status == Status::Built {
             assert!(row.doc.ends_with('.'), "{}: {}", row.key, row.doc);
         }
