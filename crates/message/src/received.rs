@@ -194,6 +194,7 @@ fn helo(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use relay_smtp::Mailbox;
 
     fn trace(recipients: &[Recipient]) -> Trace<'_> {
@@ -302,6 +303,27 @@ mod tests {
             ),
         ] {
             assert_eq!(prepared(&message), wanted, "{message:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_gets_what_it_lacks_and_keeps_its_body(
+            message in "((From|Date|Bcc|Message-ID|X|bcc ) ?: ?[a-z@<>]{0,8}\r\n|[ \t][a-z:]{0,5}\r\n|\r\n|[a-z:.\u{fc} ]{0,9}){0,12}",
+        ) {
+            let end = header::end(message.as_bytes());
+            let raw: usize = header::fields(message.as_bytes()).map(|field| field.raw.len()).sum();
+            prop_assert_eq!(raw, end.fields);
+            let once = prepare(message.as_bytes(), &trace(&[]));
+            for (name, count) in [("Date", 1), ("Message-ID", 1), ("Received", 1), ("Bcc", 0)] {
+                let had = header::fields(message.as_bytes()).filter(|field| field.is(name)).count();
+                let has = header::fields(&once).filter(|field| field.is(name)).count();
+                prop_assert_eq!(has, if name == "Bcc" { 0 } else { had.max(count) });
+            }
+            if end.by != EndedBy::EndOfMessage {
+                prop_assert_eq!(header::end(&once).by, EndedBy::EmptyLine);
+            }
+            prop_assert_eq!(&once[header::end(&once).body..], &message.as_bytes()[end.body..]);
         }
     }
 }
