@@ -40,9 +40,9 @@ impl Health {
         }
     }
 
-    /// Failures in a row.
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures
+    /// Why the site is suspended.
+    pub(crate) fn words(&self) -> String {
+        format!("{} failed connections in a row", self.failures)
     }
 
     /// A host was reached.
@@ -96,7 +96,6 @@ mod tests {
         }
         health.good();
         assert_eq!(health.state(now), State::Well);
-        assert_eq!(health.failures(), 0);
     }
 
     #[test]

@@ -170,6 +170,16 @@ pub enum Action {
     /// The deadline of a job passed while its site was suspended: settle its recipients as expired,
     /// with their last reply, and answer with `Event::Expired`.
     Expire(Dispatch),
+    /// For the operator: dispatches in a row reached no host, so the site rests until then.
+    Suspended {
+        site: SiteId,
+        until: Timestamp,
+        why: String,
+    },
+    /// For the operator: the site was dead, and a host was reached again.
+    Resumed {
+        site: SiteId,
+    },
 }
 
 /// What the scheduler is told at its start.
@@ -289,7 +299,7 @@ impl Scheduler {
             Event::Remove(id) => self.remove(id, now),
             Event::Resolved { hop, site, limits } => self.resolved(&hop, site, limits, now),
             Event::Ready(session) => self.session_ready(session, now, actions),
-            Event::Done { session, report } => self.session_done(session, &report, now),
+            Event::Done { session, report } => self.session_done(session, &report, now, actions),
             Event::Closed(session) => self.session_closed(session, now),
             Event::Flush(selection) => self.flush(selection, now, actions),
             Event::Suspend { site, until, rule } => {
@@ -336,6 +346,11 @@ impl Scheduler {
     /// Messages that are waiting, due or in flight.
     pub fn messages(&self) -> u64 {
         self.jobs.messages()
+    }
+
+    /// Jobs that are waiting, due or in flight: at most one for each message and next hop.
+    pub fn jobs(&self) -> usize {
+        self.jobs.len()
     }
 
     /// Whether there is a job of this message.

@@ -39,7 +39,13 @@ impl Scheduler {
         }
     }
 
-    pub(crate) fn session_done(&mut self, id: SessionId, report: &Report, now: Micros) {
+    pub(crate) fn session_done(
+        &mut self,
+        id: SessionId,
+        report: &Report,
+        now: Micros,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -58,7 +64,7 @@ impl Scheduler {
         session.messages += 1;
         let site = session.site;
         self.touched.insert(site);
-        self.news(site, report.site, since, now);
+        self.news(site, report.site, since, now, actions);
         if let Some(entry) = self.sites.get_mut(&site) {
             entry.in_flight -= 1;
         }
@@ -155,30 +161,47 @@ impl Scheduler {
         }
     }
 
-    fn news(&mut self, site: SiteRef, news: SiteNews, assigned: Micros, now: Micros) {
+    fn news(
+        &mut self,
+        site: SiteRef,
+        news: SiteNews,
+        assigned: Micros,
+        now: Micros,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(entry) = self.sites.get_mut(&site) else {
             return;
         };
-        match news {
-            SiteNews::Neutral => {}
-            SiteNews::Good => {
-                match entry.health.state(now) {
-                    State::Well => {
-                        let used = if entry.in_flight >= entry.sessions_allowed(now) {
-                            Use::Full
-                        } else {
-                            Use::Partial
-                        };
-                        entry.window.success(used, entry.limits.connections);
-                    }
-                    State::Suspended(_) | State::Probing => entry.window = Window::new(),
-                }
+        let before = entry.health.state(now);
+        match (news, before) {
+            (SiteNews::Neutral, State::Well | State::Suspended(_) | State::Probing) => {}
+            (SiteNews::Good, State::Well) => {
+                let used = if entry.in_flight >= entry.sessions_allowed(now) {
+                    Use::Full
+                } else {
+                    Use::Partial
+                };
+                entry.window.success(used, entry.limits.connections);
                 entry.health.good();
             }
-            SiteNews::Unreachable => {
+            (SiteNews::Good, State::Suspended(_) | State::Probing) => {
+                entry.window = Window::new();
+                entry.health.good();
+                let site = entry.id.clone();
+                actions.push(Action::Resumed { site });
+            }
+            (SiteNews::Unreachable, State::Well | State::Suspended(_) | State::Probing) => {
                 entry.window.failure();
                 entry.health.failed(assigned, now, &mut self.rng);
-                if let State::Suspended(_) = entry.health.state(now) {
+                let after = entry.health.state(now);
+                if let State::Suspended(until) = after
+                    && after != before
+                {
+                    actions.push(Action::Suspended {
+                        site: entry.id.clone(),
+                        until: time::timestamp(until),
+                        why: entry.health.words(),
+                    });
                     self.probe_failed(site);
                 }
             }

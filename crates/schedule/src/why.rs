@@ -103,6 +103,15 @@ impl Scheduler {
         sites
     }
 
+    /// How many sites there are.
+    pub fn sites_total(&self) -> usize {
+        self.sites.len()
+    }
+
+    pub fn has_site(&self, site: &SiteId) -> bool {
+        self.site_numbers.contains_key(site)
+    }
+
     fn why_job(&self, job: JobRef, now: Micros) -> Option<Blocked> {
         let slot = self.jobs.slot(job);
         let hop = self.hops.get(slot.hop)?;
@@ -184,10 +193,7 @@ fn suspension(site: &Site, now: Micros) -> Option<(Micros, String)> {
         .filter(|suspension| suspension.until > now)
         .map(|suspension| (suspension.until, suspension.rule.to_string()));
     let by_health = match site.health.state(now) {
-        State::Suspended(until) => {
-            let words = format!("{} failed connections in a row", site.health.failures());
-            Some((until, words))
-        }
+        State::Suspended(until) => Some((until, site.health.words())),
         State::Well | State::Probing => None,
     };
     by_rule
