@@ -1,19 +1,43 @@
-//! The dispatcher: one task that owns the scheduler, starts sessions, and takes new jobs.
+//! The dispatcher's handle: takes new jobs and operators' orders to the one task that owns the
+//! scheduler.
 
+mod dispatcher;
+mod jobs;
+mod limits;
+mod workers;
+
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relay_config::Config;
-use relay_queue::Message;
-use relay_route::RouteSettings;
+use relay_queue::{Message, Page, Select, Store};
+use relay_schedule::{Dispatch, Job, Report, SiteState};
 use relay_smtp::QueueId;
+use tokio::sync::{mpsc, oneshot};
 
+use crate::attempt;
+use crate::link::{FromSession, Link};
 use crate::world::World;
+use dispatcher::Dispatcher;
+pub use jobs::route_settings;
+
+/// Orders that wait for the dispatcher. It works through thousands in a second; a longer queue would
+/// only hide that it does not keep up, where a full one slows the accepting down.
+const ORDERS_WAITING: usize = 1024;
+/// Messages read from the queue at a time while loading.
+const LOADED_AT_ONCE: usize = 1000;
+/// A queue that cannot be read while loading is asked again this often, with this pause.
+const LOAD_ATTEMPTS: u32 = 5;
+const LOAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// The handle to the running dispatcher. Cheap to clone.
 #[derive(Clone)]
-pub struct Delivery {}
+pub struct Delivery {
+    world: Arc<World>,
+    orders: mpsc::Sender<Order>,
+}
 
 /// One row of `status` and `site list`.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,52 +64,214 @@ pub struct SiteView {
     /// Messages per second now allowed; None: no limit.
     pub rate: Option<f64>,
     pub suspended_until: Option<Timestamp>,
+    /// When a slow-down recovers a step.
+    pub slow_until: Option<Timestamp>,
     /// The rule behind the suspension or the slow-down.
     pub why: Option<String>,
+}
+
+/// What the dispatcher is asked to do. Each answer comes once it is done.
+enum Order {
+    /// Jobs of one message.
+    Add(Vec<Job>),
+    /// The jobs of a message as they are now, in place of those it had.
+    Replace(QueueId, Vec<Job>),
+    Flush(Option<Vec<QueueId>>, oneshot::Sender<u64>),
+    Remove(QueueId, oneshot::Sender<()>),
+    Sites(oneshot::Sender<Vec<SiteView>>),
+    BlockedBy(QueueId, oneshot::Sender<Vec<String>>),
+    Reload(oneshot::Sender<Routes>),
+    Stop(Duration, oneshot::Sender<()>),
+}
+
+/// Whether a reload has changed where mail goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Routes {
+    AsBefore,
+    Changed,
+}
+
+/// What loading does with jobs that are there already.
+#[derive(Clone, Copy)]
+enum Known {
+    Keep,
+    Replace,
+}
+
+/// Who carries dispatches out: [`Sessions`], or a script in tests.
+trait Carrier: Send + Sync + 'static {
+    fn session(&self, world: Arc<World>, link: Link) -> Task<()>;
+    fn expire(
+        &self,
+        world: Arc<World>,
+        dispatch: Dispatch,
+        to_dispatcher: mpsc::Sender<FromSession>,
+    ) -> Task<Report>;
+}
+
+type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// SMTP.
+struct Sessions;
+
+impl Carrier for Sessions {
+    fn session(&self, world: Arc<World>, link: Link) -> Task<()> {
+        Box::pin(attempt::session(world, link))
+    }
+    fn expire(
+        &self,
+        world: Arc<World>,
+        dispatch: Dispatch,
+        to_dispatcher: mpsc::Sender<FromSession>,
+    ) -> Task<Report> {
+        Box::pin(attempt::expire(world, dispatch, to_dispatcher))
+    }
 }
 
 impl Delivery {
     /// Starts the dispatcher. The task ends after [`Delivery::stop`].
     pub fn start(world: Arc<World>, seed: u64) -> (Delivery, tokio::task::JoinHandle<()>) {
-        let _ = (world, seed);
-        todo!()
+        Delivery::start_with(world, seed, Box::new(Sessions))
     }
+
+    fn start_with(
+        world: Arc<World>,
+        seed: u64,
+        carrier: Box<dyn Carrier>,
+    ) -> (Delivery, tokio::task::JoinHandle<()>) {
+        let (orders, waiting) = mpsc::channel(ORDERS_WAITING);
+        let dispatcher = Dispatcher::new(Arc::clone(&world), seed, carrier);
+        let task = tokio::spawn(dispatcher.run(waiting));
+        (Delivery { world, orders }, task)
+    }
+
     /// Takes a message that the queue has accepted.
     pub async fn enqueue(&self, message: Arc<Message>) {
-        let _ = message;
+        let config = Arc::clone(&self.world.settings.load().config);
+        let jobs = jobs::jobs_of(&message, &config);
+        if !jobs.is_empty() {
+            self.order(Order::Add(jobs)).await;
+        }
     }
+
     /// Takes over everything that is in the queue, at start. Returns the number of messages.
     pub async fn load(&self) -> u64 {
-        todo!()
+        self.load_as(Known::Keep).await
     }
+
     /// Makes messages due now; None: all. Returns how many.
     pub async fn flush(&self, ids: Option<Vec<QueueId>>) -> u64 {
-        let _ = ids;
-        todo!()
+        self.ask(|answer| Order::Flush(ids, answer))
+            .await
+            .unwrap_or(0)
     }
-    /// The message is no longer to be tried.
+
+    /// The message is no longer to be tried. An attempt that is under way goes on to its end.
     pub async fn remove(&self, id: QueueId) {
-        let _ = id;
+        self.ask(|answer| Order::Remove(id, answer)).await;
     }
-    /// Sites with work, sessions or something to tell.
+
+    /// Sites with work, sessions or something to tell; those with the most due jobs first.
     pub async fn sites(&self) -> Vec<SiteView> {
-        todo!()
+        self.ask(Order::Sites).await.unwrap_or_default()
     }
+
     /// What each job of the message waits for, in words. Empty: nothing is to be done for it.
     pub async fn blocked_by(&self, id: QueueId) -> Vec<String> {
-        let _ = id;
-        todo!()
+        self.ask(|answer| Order::BlockedBy(id, answer))
+            .await
+            .unwrap_or_default()
     }
-    /// After `world.settings` was exchanged: limits and hops anew.
-    pub async fn reload(&self) {}
-    /// No new dispatches; sessions finish what they have within this time, then they are abandoned.
+
+    /// After `world.settings` was exchanged: limits, hosts and next hops anew.
+    pub async fn reload(&self) {
+        match self.ask(Order::Reload).await {
+            // Which recipients share a job hangs on the routes.
+            Some(Routes::Changed) => {
+                self.load_as(Known::Replace).await;
+            }
+            Some(Routes::AsBefore) | None => {}
+        }
+    }
+
+    /// No new dispatches; sessions finish what they have within this time, then they are abandoned:
+    /// their jobs stay in the queue. Resolves when no session is left.
     pub async fn stop(&self, within: Duration) {
-        let _ = within;
+        self.ask(|answer| Order::Stop(within, answer)).await;
+    }
+
+    async fn load_as(&self, known: Known) -> u64 {
+        let config = Arc::clone(&self.world.settings.load().config);
+        let mut loaded = 0;
+        let mut after = None;
+        loop {
+            let Some(page) = read_page(&*self.world.store, after).await else {
+                return loaded;
+            };
+            for message in page.messages {
+                let jobs = jobs::jobs_of(&message, &config);
+                loaded += 1;
+                self.order(match known {
+                    Known::Keep => Order::Add(jobs),
+                    Known::Replace => Order::Replace(message.id, jobs),
+                })
+                .await;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return loaded,
+            }
+        }
+    }
+
+    async fn order(&self, order: Order) {
+        // A dispatcher that has stopped takes no orders; the queue keeps what they were about.
+        let _ = self.orders.send(order).await;
+    }
+
+    async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.order(order(answer)).await;
+        answered.await.ok()
     }
 }
 
-/// What the router must know, taken from the configuration.
-pub fn route_settings(config: &Config) -> RouteSettings {
-    let _ = config;
-    todo!()
+/// None: the queue could not be read, and the log says what that means.
+async fn read_page(store: &dyn Store, after: Option<QueueId>) -> Option<Page> {
+    for _ in 0..LOAD_ATTEMPTS {
+        match store.list(Select::default(), after, LOADED_AT_ONCE).await {
+            Ok(page) => return Some(page),
+            Err(error) => {
+                tracing::error!(%error, "the queue could not be read while loading; trying again");
+                tokio::time::sleep(LOAD_PAUSE).await;
+            }
+        }
+    }
+    tracing::error!(
+        "part of the queue was not loaded: it is safe, but not tried; restart relayd once the queue can be read"
+    );
+    None
 }
+
+impl From<SiteState> for SiteView {
+    fn from(state: SiteState) -> SiteView {
+        SiteView {
+            site: state.site.0.to_string(),
+            hops: state.hops.iter().map(ToString::to_string).collect(),
+            hops_total: state.hops_total as u64,
+            ready: state.ready as u64,
+            waiting: state.waiting,
+            in_flight: u64::from(state.in_flight),
+            sessions: state.sessions,
+            connections: state.connections,
+            window: state.window,
+            rate: state.rate,
+            suspended_until: state.suspended_until,
+            slow_until: state.slow_until,
+            why: state.why,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,444 @@
+//! The dispatcher: one task that owns the scheduler and carries out its actions.
+//!
+//! It never waits for a session, for DNS or for the queue: each of those is a task of its own that
+//! sends its result back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use relay_observe::Event as Told;
+use relay_schedule::{
+    Action, Dispatch, Event, FlushSelection, Limits, Report, Scheduler, SessionId, SiteId, SiteNews,
+};
+use relay_smtp::{NextHop, QueueId};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::jobs::{jobs_of, resolve, route_settings, scheduler_settings};
+use super::limits::{Lesson, SiteLimits};
+use super::workers::Workers;
+use super::{Carrier, Order, Routes, SiteView};
+use crate::link::{Flow, FromSession, Link, ToSession};
+use crate::world::World;
+
+/// Words of sessions that wait for the dispatcher; a session that finds this full waits.
+const WORDS_WAITING: usize = 1024;
+/// A session has at most one dispatch and one `Quit` to read.
+const SESSION_WORDS: usize = 4;
+/// Words and orders taken at once, before the clock is looked at again.
+const TAKEN_AT_ONCE: usize = 64;
+/// DNS questions at once; with slow servers more would only wait there.
+const RESOLVING_MAX: usize = 64;
+/// Jobs being expired at once; each is one write to the queue, and the queue joins them.
+const EXPIRING_MAX: usize = 64;
+/// What could not be expired is due again after this.
+const EXPIRE_PAUSE: SignedDuration = SignedDuration::from_secs(60);
+/// Limits are kept for so many more sites than there are.
+const SITES_SPARE: usize = 1000;
+
+pub(super) struct Dispatcher {
+    world: Arc<World>,
+    carrier: Box<dyn Carrier>,
+    scheduler: Scheduler,
+    seed: u64,
+    routes: String,
+    actions: Vec<Action>,
+    sessions: BTreeMap<SessionId, Session>,
+    to_us: mpsc::Sender<FromSession>,
+    from_sessions: mpsc::Receiver<FromSession>,
+    resolving: Workers<NextHop, (NextHop, SiteId, Limits)>,
+    expiring: Workers<Dispatch, (NextHop, Report)>,
+    limits: SiteLimits,
+    stopping: Option<Stopping>,
+}
+
+struct Session {
+    to: mpsc::Sender<ToSession>,
+    abort: AbortHandle,
+}
+
+struct Stopping {
+    until: Instant,
+    answers: Vec<oneshot::Sender<()>>,
+}
+
+impl Dispatcher {
+    pub(super) fn new(world: Arc<World>, seed: u64, carrier: Box<dyn Carrier>) -> Dispatcher {
+        let (to_us, from_sessions) = mpsc::channel(WORDS_WAITING);
+        let config = Arc::clone(&world.settings.load().config);
+        Dispatcher {
+            carrier,
+            scheduler: Scheduler::new(scheduler_settings(&config, seed)),
+            seed,
+            routes: routes_of(&config),
+            actions: Vec::new(),
+            sessions: BTreeMap::new(),
+            to_us,
+            from_sessions,
+            resolving: Workers::new(RESOLVING_MAX),
+            expiring: Workers::new(EXPIRING_MAX),
+            limits: SiteLimits::default(),
+            stopping: None,
+            world,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        let mut words = Vec::with_capacity(TAKEN_AT_ONCE);
+        let mut taken = Vec::with_capacity(TAKEN_AT_ONCE);
+        let mut handles_left = true;
+        while !self.has_stopped() {
+            let wake = self.wake_at();
+            tokio::select! {
+                _ = self.from_sessions.recv_many(&mut words, TAKEN_AT_ONCE) => {
+                    for word in words.drain(..) {
+                        self.hear(word);
+                    }
+                }
+                count = orders.recv_many(&mut taken, TAKEN_AT_ONCE), if handles_left => {
+                    // Without handles there are no more orders; the rest goes on.
+                    handles_left = count > 0;
+                    for order in taken.drain(..) {
+                        self.obey(order);
+                    }
+                }
+                done = self.resolving.next() => self.has_resolved(done),
+                done = self.expiring.next() => self.has_expired(done),
+                () = until(wake) => self.tick(),
+            }
+        }
+        for answer in self
+            .stopping
+            .into_iter()
+            .flat_map(|stopping| stopping.answers)
+        {
+            let _ = answer.send(());
+        }
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        match &self.stopping {
+            Some(stopping) => Some(stopping.until),
+            None => self
+                .scheduler
+                .wake_at()
+                .map(|at| self.world.clock.instant_of(at)),
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.stopping.is_none() {
+            return self.tell(Event::Tick);
+        }
+        // Time is up: what is abandoned here is in the queue as it was before its attempt.
+        for session in self.sessions.values() {
+            session.abort.abort();
+        }
+        self.sessions.clear();
+        self.expiring.abort();
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.stopping.as_ref().is_some_and(|stopping| {
+            self.sessions.is_empty()
+                && (self.expiring.is_idle() || stopping.until <= Instant::now())
+        })
+    }
+
+    /// Tells the scheduler, and does what it says.
+    fn tell(&mut self, event: Event) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let mut actions = std::mem::take(&mut self.actions);
+        self.scheduler
+            .handle(event, self.world.clock.now(), &mut actions);
+        for action in actions.drain(..) {
+            self.act(action);
+        }
+        self.actions = actions;
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Resolve(hop) => {
+                let world = Arc::clone(&self.world);
+                self.resolving.add(hop.clone(), resolve(world, hop));
+            }
+            Action::Open { session, site, hop } => self.open(session, site, hop),
+            Action::Assign { session, dispatch } => self.say(session, ToSession::Work(dispatch)),
+            Action::Quit(session) => self.say(session, ToSession::Quit),
+            Action::Expire(dispatch) => {
+                let hop = dispatch.hop.clone();
+                let world = Arc::clone(&self.world);
+                let to_us = self.to_us.clone();
+                let task = self.carrier.expire(world, dispatch.clone(), to_us);
+                self.expiring
+                    .add(dispatch, async move { (hop, task.await) });
+            }
+            Action::Suspended { site, until, why } => {
+                self.world.events.emit(Told::SiteSuspended {
+                    site: site.0.to_string(),
+                    rule: why,
+                    until,
+                });
+            }
+            Action::Resumed { site } => self.world.events.emit(Told::SiteResumed {
+                site: site.0.to_string(),
+            }),
+        }
+    }
+
+    /// Starts a session, and beside it a task that waits for its end: so `Closed` is always the last
+    /// word, also after a panic.
+    fn open(&mut self, id: SessionId, site: SiteId, hop: NextHop) {
+        let (to, from_dispatcher) = mpsc::channel(SESSION_WORDS);
+        let link = Link {
+            session: id,
+            site,
+            hop,
+            to_dispatcher: self.to_us.clone(),
+            from_dispatcher,
+        };
+        let session = tokio::spawn(self.carrier.session(Arc::clone(&self.world), link));
+        let abort = session.abort_handle();
+        let last_word = self.to_us.clone();
+        tokio::spawn(async move {
+            if let Err(error) = session.await
+                && error.is_panic()
+            {
+                tracing::error!(
+                    session = id.0,
+                    "a session panicked; its message is tried again"
+                );
+            }
+            let _ = last_word.send(FromSession::Closed(id)).await;
+        });
+        self.sessions.insert(id, Session { to, abort });
+    }
+
+    /// A session that has ended does not hear it; its `Closed` is on the way.
+    fn say(&mut self, id: SessionId, word: ToSession) {
+        if let Some(session) = self.sessions.get(&id)
+            && let Err(mpsc::error::TrySendError::Full(_)) = session.to.try_send(word)
+        {
+            tracing::error!(
+                session = id.0,
+                "a session does not read its words; it is ended"
+            );
+            session.abort.abort();
+        }
+    }
+
+    fn hear(&mut self, word: FromSession) {
+        match word {
+            FromSession::Ready(session) => match self.stopping {
+                None => self.tell(Event::Ready(session)),
+                Some(_) => self.say(session, ToSession::Quit),
+            },
+            FromSession::Done { session, report } => self.tell(Event::Done { session, report }),
+            FromSession::Accepted(message) => {
+                let config = Arc::clone(&self.world.settings.load().config);
+                for job in jobs_of(&message, &config) {
+                    self.tell(Event::Add(job));
+                }
+            }
+            FromSession::Flow { site, flow } => self.flow(site, flow),
+            FromSession::Closed(session) => {
+                self.sessions.remove(&session);
+                self.tell(Event::Closed(session));
+            }
+        }
+    }
+
+    fn flow(&mut self, site: SiteId, flow: Flow) {
+        let now = self.world.clock.now();
+        let name = site.0.to_string();
+        match flow {
+            Flow::Slow { rule, how_long } => {
+                let until = after(now, how_long);
+                self.world.events.emit(Told::SiteSlowed {
+                    site: name,
+                    rule: rule.clone(),
+                    until,
+                });
+                let rule = Arc::from(rule);
+                self.tell(Event::Slow { site, until, rule });
+            }
+            // With one source address the source's pause towards a site is the site's pause.
+            Flow::SuspendSource { rule, how_long }
+            | Flow::SuspendDestination { rule, how_long } => {
+                let until = after(now, how_long);
+                self.world.events.emit(Told::SiteSuspended {
+                    site: name,
+                    rule: rule.clone(),
+                    until,
+                });
+                let rule = Arc::from(rule);
+                self.tell(Event::Suspend { site, until, rule });
+            }
+            Flow::RecipientsPerTransaction(most) => {
+                self.learn(site, Lesson::RecipientsPerTransaction(most));
+            }
+            Flow::MessagesPerConnection(most) => {
+                self.learn(site, Lesson::MessagesPerConnection(most));
+            }
+        }
+    }
+
+    fn learn(&mut self, site: SiteId, lesson: Lesson) {
+        let now = self.world.clock.now();
+        if let Some(limits) = self.limits.learn(&site, lesson, now) {
+            self.tell(Event::Limit { site, limits });
+        }
+    }
+
+    fn has_resolved(&mut self, done: Result<(NextHop, SiteId, Limits), NextHop>) {
+        let (hop, site, base) = done.unwrap_or_else(|hop| {
+            tracing::error!(%hop, "finding the hosts panicked; they are asked for again later");
+            let site = SiteId(Arc::from(format!("domain {hop}")));
+            (hop, site, ONE_AT_A_TIME)
+        });
+        let now = self.world.clock.now();
+        let limits = self.limits.set(site.clone(), base, now);
+        self.tell(Event::Resolved { hop, site, limits });
+        if self.limits.len() > 2 * self.scheduler.sites_total() + SITES_SPARE {
+            let scheduler = &self.scheduler;
+            self.limits.forget(|site| scheduler.has_site(site), now);
+        }
+    }
+
+    fn has_expired(&mut self, done: Result<(NextHop, Report), Dispatch>) {
+        let (hop, report) = done.unwrap_or_else(|dispatch| {
+            tracing::error!(id = %dispatch.id, "expiring a message panicked; it is tried again");
+            let again = self.world.clock.now().saturating_add(EXPIRE_PAUSE);
+            let report = Report {
+                id: dispatch.id,
+                due_again: Some(again.unwrap_or(Timestamp::MAX)),
+                site: SiteNews::Neutral,
+            };
+            (dispatch.hop, report)
+        });
+        self.tell(Event::Expired { hop, report });
+    }
+
+    fn obey(&mut self, order: Order) {
+        // A caller who has gone needs no answer, hence no look at what `send` says.
+        match order {
+            Order::Add(jobs) => {
+                for job in jobs {
+                    self.tell(Event::Add(job));
+                }
+            }
+            Order::Replace(id, jobs) => {
+                self.tell(Event::Remove(id));
+                for job in jobs {
+                    self.tell(Event::Add(job));
+                }
+            }
+            Order::Flush(ids, answer) => {
+                let _ = answer.send(self.flush(ids));
+            }
+            Order::Remove(id, answer) => {
+                self.tell(Event::Remove(id));
+                let _ = answer.send(());
+            }
+            Order::Sites(answer) => {
+                let sites = self.scheduler.sites(self.world.clock.now());
+                let _ = answer.send(sites.into_iter().map(SiteView::from).collect());
+            }
+            Order::BlockedBy(id, answer) => {
+                let why = self.scheduler.why(id, self.world.clock.now());
+                let _ = answer.send(why.iter().map(ToString::to_string).collect());
+            }
+            Order::Reload(answer) => {
+                let _ = answer.send(self.reload());
+            }
+            Order::Stop(within, answer) => self.stop(within, answer),
+        }
+    }
+
+    fn flush(&mut self, ids: Option<Vec<QueueId>>) -> u64 {
+        let (messages, selection) = match ids {
+            None => (self.scheduler.messages(), FlushSelection::All),
+            Some(mut ids) => {
+                ids.sort_unstable();
+                ids.dedup();
+                ids.retain(|&id| self.scheduler.knows(id));
+                (ids.len() as u64, FlushSelection::Ids(ids))
+            }
+        };
+        self.world.events.emit(Told::Flushed { messages });
+        self.tell(Event::Flush(selection));
+        messages
+    }
+
+    fn reload(&mut self) -> Routes {
+        let config = Arc::clone(&self.world.settings.load().config);
+        self.world.router.reload(route_settings(&config));
+        self.scheduler
+            .reset(&scheduler_settings(&config, self.seed));
+        self.tell(Event::Refresh);
+        let routes = routes_of(&config);
+        if routes == self.routes {
+            Routes::AsBefore
+        } else {
+            self.routes = routes;
+            Routes::Changed
+        }
+    }
+
+    fn stop(&mut self, within: Duration, answer: oneshot::Sender<()>) {
+        let until = Instant::now() + within;
+        if let Some(stopping) = &mut self.stopping {
+            stopping.until = stopping.until.min(until);
+            stopping.answers.push(answer);
+            return;
+        }
+        self.world.events.emit(Told::Stopping {
+            sessions: self.sessions.len(),
+        });
+        self.stopping = Some(Stopping {
+            until,
+            answers: vec![answer],
+        });
+        self.resolving.abort();
+        self.expiring.drop_backlog();
+        for session in self.sessions.values() {
+            // A busy one reads it after its transaction.
+            let _ = session.to.try_send(ToSession::Quit);
+        }
+    }
+}
+
+/// Limits for a next hop of which nothing could be learned.
+const ONE_AT_A_TIME: Limits = Limits {
+    connections: 1,
+    rate: None,
+    messages_per_connection: 1,
+    recipients_per_transaction: 1,
+};
+
+/// What decides which recipients share a next hop.
+fn routes_of(config: &relay_config::Config) -> String {
+    let routes: Vec<_> = config
+        .routes
+        .iter()
+        .map(|route| (&route.to, &route.name))
+        .collect();
+    format!("{routes:?}")
+}
+
+async fn until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn after(now: Timestamp, how_long: Duration) -> Timestamp {
+    now.saturating_add(how_long).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,147 @@
+//! From the queue and the configuration to what the scheduler and the router are told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use relay_config::{AddressFamily, Config, EffectiveLimits};
+use relay_queue::{Message, State};
+use relay_route::RouteSettings;
+use relay_schedule::{Job, Limits, SiteId};
+use relay_smtp::{NextHop, ReversePath};
+
+use crate::world::World;
+
+/// One job for each next hop of the recipients that are still to be tried.
+pub(super) fn jobs_of(message: &Message, config: &Config) -> Vec<Job> {
+    let mut due: BTreeMap<NextHop, Timestamp> = BTreeMap::new();
+    for (_, recipient, state) in message.each() {
+        match state.state {
+            State::Queued | State::Deferred => {
+                due.entry(config.next_hop(recipient.mailbox.host()))
+                    .and_modify(|earliest| *earliest = state.next_attempt.min(*earliest))
+                    .or_insert(state.next_attempt);
+            }
+            State::Held | State::Delivered | State::Bounced | State::Discarded => {}
+        }
+    }
+    if due.is_empty() {
+        return Vec::new();
+    }
+    let sender = sender_of(message);
+    let deadline = deadline_of(message, config);
+    due.into_iter()
+        .map(|(hop, due)| Job {
+            id: message.id,
+            hop,
+            due,
+            deadline,
+            sender: Arc::clone(&sender),
+        })
+        .collect()
+}
+
+/// The longest of the schedules: which one holds for a recipient is for the policy to say at its last
+/// attempt, and a try too late does less harm than giving up too early.
+fn deadline_of(message: &Message, config: &Config) -> Timestamp {
+    let max_age = config
+        .retry
+        .values()
+        .map(|schedule| schedule.max_age)
+        .max()
+        .unwrap_or(Duration::ZERO);
+    SignedDuration::try_from(max_age)
+        .ok()
+        .and_then(|age| message.arrival.at.checked_add(age).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// Who takes turns with whom: the user who logged in, else the reverse-path without what a mailing
+/// varies from message to message (VERP tags, numbers), for else each of its messages would count as
+/// a sender of its own.
+fn sender_of(message: &Message) -> Arc<str> {
+    if let Some(user) = &message.arrival.user {
+        return Arc::from(user.as_str());
+    }
+    match &message.envelope.reverse_path {
+        ReversePath::Null => Arc::from("<>"),
+        ReversePath::Mailbox(mailbox) => {
+            let local = mailbox.local_part();
+            let steady = local
+                .find(|c: char| c == '+' || c == '=' || c.is_ascii_digit())
+                .map_or(local, |end| &local[..end]);
+            let steady = steady.trim_end_matches(['-', '.', '_']);
+            Arc::from(format!("{steady}@{}", mailbox.host()))
+        }
+    }
+}
+
+/// What the router must know, taken from the configuration.
+pub fn route_settings(config: &Config) -> RouteSettings {
+    let relays = config
+        .routes
+        .iter()
+        .map(|route| {
+            let relays = route
+                .via
+                .iter()
+                .map(|relay| (relay.host.clone(), relay.port));
+            (route.name.to_string(), relays.collect())
+        })
+        .collect();
+    RouteSettings {
+        port: config.delivery.port,
+        hostname: config.hostname.clone(),
+        relays,
+        family: match config.delivery.address_family {
+            AddressFamily::Ipv4First => relay_route::AddressFamily::Ipv4First,
+            AddressFamily::Ipv6First => relay_route::AddressFamily::Ipv6First,
+            AddressFamily::Ipv4Only => relay_route::AddressFamily::Ipv4Only,
+            AddressFamily::Ipv6Only => relay_route::AddressFamily::Ipv6Only,
+        },
+    }
+}
+
+pub(super) fn scheduler_settings(config: &Config, seed: u64) -> relay_schedule::Settings {
+    relay_schedule::Settings {
+        idle: config.delivery.idle,
+        sessions_max: config.delivery.sessions_max,
+        seed,
+    }
+}
+
+/// Asks the router for the site of a next hop. Where there are no hosts the next hop is a site of its
+/// own, with the limits of its domain: its session finds the same failure and settles it.
+pub(super) async fn resolve(world: Arc<World>, hop: NextHop) -> (NextHop, SiteId, Limits) {
+    let plan = world.router.plan(&hop).await;
+    let settings = world.settings.load();
+    let domain = match &hop {
+        NextHop::Domain(domain) => Some(domain.to_ascii()),
+        NextHop::Address(_) | NextHop::Relay(_) => None,
+    };
+    let (site, hosts): (String, Vec<String>) = match plan {
+        Ok(plan) => {
+            let hosts = plan.candidates.into_iter().map(|candidate| candidate.host);
+            (plan.site, hosts.collect())
+        }
+        Err(_) => (format!("domain {hop}"), Vec::new()),
+    };
+    let mx: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let provider = settings
+        .table
+        .provider_of(mx.first().copied(), domain.as_deref());
+    let limits = settings.config.limits_for(domain.as_deref(), provider, &mx);
+    (hop, SiteId(Arc::from(site)), scheduler_limits(&limits))
+}
+
+fn scheduler_limits(limits: &EffectiveLimits) -> Limits {
+    Limits {
+        connections: limits.connections.max(1),
+        rate: limits
+            .rate
+            .map(|rate| f64::from(rate.count) / rate.per.as_secs_f64().max(0.001)),
+        messages_per_connection: limits.messages_per_connection.max(1),
+        recipients_per_transaction: limits.recipients_per_transaction.max(1),
+    }
+}
