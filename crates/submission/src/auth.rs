@@ -223,14 +223,16 @@ enum Fits {
 fn counted_as(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-        }
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
+            address.to_bits() & !u128::from(u64::MAX),
+        )),
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 #[cfg(test)]
@@ -263,7 +265,11 @@ mod tests {
             ("nobody", "secret", "wrong"),
             ("", "", "wrong"),
         ] {
-            assert_eq!(check(&logins, &users, name, password).await, verdict, "{name} {password}");
+            assert_eq!(
+                check(&logins, &users, name, password).await,
+                verdict,
+                "{name} {password}"
+            );
         }
     }
 

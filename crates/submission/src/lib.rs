@@ -10,6 +10,8 @@ pub mod listener;
 mod session;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 mod wire;
 pub mod world;

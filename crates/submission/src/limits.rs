@@ -37,9 +37,7 @@ impl Refusal {
     pub(crate) fn reply(self) -> Reply {
         match self {
             Refusal::TooManySessions => reply(421, 3, 2, "too many sessions, try again later"),
-            Refusal::TooManyFromAddress => {
-                reply(421, 7, 0, "too many sessions from your address")
-            }
+            Refusal::TooManyFromAddress => reply(421, 7, 0, "too many sessions from your address"),
         }
     }
 
@@ -91,7 +89,9 @@ impl Counts {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.inner
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

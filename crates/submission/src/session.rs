@@ -85,9 +85,8 @@ pub(crate) async fn run<S>(
     let mut wire = Wire::Clear(stream);
     let mut channel = Channel::Clear;
     if listener.tls == ListenerTls::Implicit {
-        if handshake(&mut wire, tls.as_ref().clone()).await.is_err() {
-            let reason = "no TLS handshake";
-            world.events.emit(Happened::ClientRefused { client, reason });
+        let started = start_tls(&mut wire, tls.as_ref().clone(), peer, world).await;
+        if started.is_err() {
             return;
         }
         channel = Channel::Tls;
@@ -180,7 +179,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
             Event::Refused(reply) => self.tell_refusal(&reply),
             Event::StartTls => {
                 self.flush().await?;
-                handshake(&mut self.wire, self.world.tls.load().as_ref().clone()).await?;
+                let tls = self.world.tls.load().as_ref().clone();
+                start_tls(&mut self.wire, tls, self.peer, self.world).await?;
                 self.dialogue.tls_started();
                 // A login in clear is no login under TLS (RFC 3207 section 4.2).
                 self.user = None;
@@ -410,7 +410,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
                 Ok(Ok(0)) => Ok(Read::End),
                 Ok(Ok(count)) => Ok(Read::Bytes(count)),
                 Ok(Err(error)) => Err(error),
-                Err(_) => Ok(Read::Over(reply(421, 4, 2, deadline.1))),
+                Err(_) => {
+                    let (client, reason) = (self.peer.address(), deadline.1);
+                    self.world.events.emit(Happened::ClientRefused { client, reason });
+                    Ok(Read::Over(reply(421, 4, 2, reason)))
+                }
             },
         }
     }
@@ -462,10 +466,23 @@ fn refusal_of(error: &StoreError) -> Reply {
     }
 }
 
-async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+async fn start_tls<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
     tls: Option<Arc<rustls::ServerConfig>>,
+    peer: Peer,
+    world: &World,
 ) -> io::Result<()> {
-    let tls = tls.ok_or_else(|| io::Error::other("no certificate is configured"))?;
-    timeout(HANDSHAKE_MAX, wire.start_tls(TlsAcceptor::from(tls))).await?
+    let handshake = async {
+        let tls = tls.ok_or_else(|| io::Error::other("no certificate is configured"))?;
+        timeout(HANDSHAKE_MAX, wire.start_tls(TlsAcceptor::from(tls))).await?
+    };
+    let result = handshake.await;
+    if let Err(error) = &result {
+        let (client, reason) = (peer.address(), "the TLS handshake failed");
+        world
+            .events
+            .emit(Happened::ClientRefused { client, reason });
+        tracing::debug!(%client, %error, "TLS handshake");
+    }
+    result
 }

@@ -1,17 +1,303 @@
-//! What the tests of this crate share.
+//! What the tests of this crate share: users, a world, a store that can be held back or fail, and
+//! a client that speaks over memory.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
-use relay_config::User;
+use bytes::Bytes;
+use relay_config::{Listener, ListenerTls, Source, User};
+use relay_observe::{Clock, Events};
+use relay_queue::memory::MemoryStore;
+use relay_queue::store::{Later, Settled};
+use relay_queue::{Message, NewMessage, Page, Select, Settlement, Stats, Store, StoreError};
+use relay_smtp::QueueId;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::session::{self, Peer};
+use crate::world::{Accepted, Settings, World};
+
+/// A client beyond loopback that no test's settings trust.
+pub(crate) const STRANGER: &str = "192.0.2.9:40000";
+pub(crate) const LOCAL: &str = "127.0.0.1:40000";
 
 /// A user without restrictions, with a hash that costs little.
 pub(crate) fn user(name: &str, password: &str) -> User {
+    User {
+        name: name.to_owned(),
+        password_hash: hash(password),
+        senders: Vec::new(),
+        rate: None,
+    }
+}
+
+fn hash(password: &str) -> String {
     let params = Params::new(Params::MIN_M_COST, 1, 1, None).expect("valid");
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let hash = argon2.hash_password_with_salt(password.as_bytes(), b"salt of tests");
-    User {
-        name: name.to_owned(),
-        password_hash: hash.expect("hashes").to_string(),
-        senders: Vec::new(),
-        rate: None,
+    hash.expect("hashes").to_string()
+}
+
+/// A relay without sockets.
+pub(crate) struct Relay {
+    pub(crate) world: Arc<World>,
+    pub(crate) listener: Listener,
+    pub(crate) store: Arc<TestStore>,
+    /// What was handed over.
+    pub(crate) accepted: mpsc::UnboundedReceiver<Arc<Message>>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Relay {
+    /// `settings` is TOML; `USER` in it becomes a user `app` with the password `secret`, to which
+    /// keys may be added. The first listener is the one that clients come to.
+    pub(crate) fn new(settings: &str) -> Relay {
+        Relay::with(settings, ListenerTls::None, None)
+    }
+
+    pub(crate) fn with(
+        settings: &str,
+        listener_tls: ListenerTls,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Relay {
+        let user = format!(
+            "[[user]]\nname = \"app\"\npassword_hash = \"{}\"",
+            hash("secret")
+        );
+        let source = Source {
+            name: "test.toml".to_owned(),
+            text: settings.replace("USER", &user),
+        };
+        let files = relay_config::check::NoFiles;
+        let config = relay_config::load(&[source], &[], &[], "relay.example", &files);
+        let mut config = config.expect("valid");
+        config.listeners[0].tls = listener_tls;
+        let clock = Clock::starting_at("2026-11-22T12:00:00Z".parse().expect("a time"));
+        let store = Arc::new(TestStore::new(clock));
+        let (sender, accepted) = mpsc::unbounded_channel();
+        let world = World::new(
+            clock,
+            Events::default(),
+            store.clone(),
+            Settings::new(&config),
+            tls,
+            Arc::new(Hand(sender)),
+        );
+        Relay {
+            world: Arc::new(world),
+            listener: config.listeners[0].clone(),
+            store,
+            accepted,
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// A session over memory, as if from `address`. The banner is not read yet.
+    pub(crate) fn connect(&self, address: &str) -> (Client<DuplexStream>, JoinHandle<()>) {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let (world, listener) = (Arc::clone(&self.world), self.listener.clone());
+        let peer: SocketAddr = address.parse().expect("an address");
+        let stop = self.stop.clone();
+        let session = tokio::spawn(async move {
+            session::run(theirs, Peer::Tcp(peer), &listener, &world, &stop).await;
+        });
+        (Client::new(ours), session)
+    }
+
+    /// A session after banner and EHLO.
+    pub(crate) async fn greeted(&self, address: &str) -> Client<DuplexStream> {
+        let (mut client, _) = self.connect(address);
+        client.greet().await;
+        client
+    }
+
+    pub(crate) fn count(&self, metric: &str) -> u64 {
+        let counters = self.world.events.metrics().snapshot();
+        let counter = counters.iter().find(|(name, _)| *name == metric);
+        counter.expect("such a metric").1
+    }
+}
+
+struct Hand(mpsc::UnboundedSender<Arc<Message>>);
+
+impl Accepted for Hand {
+    fn accepted(&self, message: Arc<Message>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            let _ = self.0.send(message);
+        })
+    }
+}
+
+/// The client's end of a connection.
+pub(crate) struct Client<S> {
+    stream: S,
+    unread: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(crate) fn new(stream: S) -> Client<S> {
+        Client {
+            stream,
+            unread: Vec::new(),
+        }
+    }
+
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+
+    /// The server may have closed already; its last reply tells.
+    pub(crate) async fn send(&mut self, text: &str) {
+        let _ = self.stream.write_all(text.as_bytes()).await;
+    }
+
+    /// One line, and the reply to it.
+    pub(crate) async fn say(&mut self, line: &str) -> String {
+        self.send(&format!("{line}\r\n")).await;
+        self.reply().await
+    }
+
+    /// One whole reply without its last CRLF; "" when the server has closed.
+    pub(crate) async fn reply(&mut self) -> String {
+        let mut reply = String::new();
+        loop {
+            let Some(line) = self.line().await else {
+                return reply;
+            };
+            reply.push_str(&line);
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return reply;
+            }
+            reply.push('\n');
+        }
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.unread.windows(2).position(|pair| pair == b"\r\n") {
+                let line: Vec<u8> = self.unread.drain(..end + 2).collect();
+                return Some(String::from_utf8_lossy(&line[..end]).into_owned());
+            }
+            let mut chunk = [0; 4096];
+            match self.stream.read(&mut chunk).await {
+                Ok(0) | Err(_) => return None,
+                Ok(count) => self.unread.extend_from_slice(&chunk[..count]),
+            }
+        }
+    }
+
+    pub(crate) async fn greet(&mut self) {
+        assert!(self.reply().await.starts_with("220 "));
+        assert!(self.say("EHLO client.example").await.starts_with("250-"));
+    }
+
+    /// AUTH PLAIN as `app` with `secret`.
+    pub(crate) async fn login(&mut self) -> String {
+        self.say("AUTH PLAIN AGFwcABzZWNyZXQ=").await
+    }
+
+    /// MAIL, RCPT and DATA up to the 354.
+    pub(crate) async fn begin(&mut self) {
+        for (line, wanted) in [
+            ("MAIL FROM:<a@app.example>", "250"),
+            ("RCPT TO:<b@rcpt.example>", "250"),
+            ("DATA", "354"),
+        ] {
+            let reply = self.say(line).await;
+            assert!(reply.starts_with(wanted), "{line}: {reply}");
+        }
+    }
+
+    /// A whole message; the reply to its body.
+    pub(crate) async fn submit(&mut self, text: &str) -> String {
+        self.begin().await;
+        self.send(text).await;
+        self.say(".").await
+    }
+}
+
+/// The in-memory store, whose accept can be held back or made to fail.
+pub(crate) struct TestStore {
+    inner: MemoryStore,
+    /// accept takes a permit and waits where there is none.
+    pub(crate) permits: Semaphore,
+    pub(crate) failure: Mutex<Option<StoreError>>,
+}
+
+impl TestStore {
+    fn new(clock: Clock) -> TestStore {
+        TestStore {
+            inner: MemoryStore::new(clock),
+            permits: Semaphore::new(1_000_000),
+            failure: Mutex::default(),
+        }
+    }
+
+    /// From now on accept waits until [`TestStore::let_go`].
+    pub(crate) fn hold(&self) {
+        self.permits.forget_permits(1_000_000);
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.permits.add_permits(1_000_000);
+    }
+
+    pub(crate) fn fail(&self, error: Option<StoreError>) {
+        *self.failure.lock().expect("not poisoned") = error;
+    }
+}
+
+impl Store for TestStore {
+    fn next_id(&self) -> QueueId {
+        self.inner.next_id()
+    }
+
+    fn accept(&self, message: NewMessage) -> Later<'_, Result<Arc<Message>, StoreError>> {
+        Box::pin(async move {
+            self.permits.acquire().await.expect("open").forget();
+            let failure = self.failure.lock().expect("not poisoned").clone();
+            match failure {
+                Some(error) => Err(error),
+                None => self.inner.accept(message).await,
+            }
+        })
+    }
+
+    fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>> {
+        self.inner.settle(settlement)
+    }
+
+    fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>> {
+        self.inner.message(id)
+    }
+
+    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Bytes>, StoreError>> {
+        self.inner.body(id)
+    }
+
+    fn list(
+        &self,
+        select: Select,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Later<'_, Result<Page, StoreError>> {
+        self.inner.list(select, after, limit)
+    }
+
+    fn recent(&self, limit: usize) -> Vec<Arc<Message>> {
+        self.inner.recent(limit)
+    }
+
+    fn stats(&self) -> Stats {
+        self.inner.stats()
+    }
+
+    fn close(&self) -> Later<'_, ()> {
+        self.inner.close()
     }
 }
