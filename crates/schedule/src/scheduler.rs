@@ -177,9 +177,7 @@ pub enum Action {
         why: String,
     },
     /// For the operator: the site was dead, and a host was reached again.
-    Resumed {
-        site: SiteId,
-    },
+    Resumed { site: SiteId },
 }
 
 /// What the scheduler is told at its start.
@@ -327,6 +325,8 @@ impl Scheduler {
             Event::Refresh => self.refresh(now, actions),
         }
         self.pass_time(now, actions);
+        // Before the site whose session has just ended takes the free place for itself.
+        self.serve_waiting_sites(now, actions);
         while let Some(site) = self.touched.pop_first() {
             self.pump(site, now, actions);
         }
