@@ -83,8 +83,11 @@ fn read(text: &str, keep: Keep) -> Result<Vec<Row<'_>>, String> {
     let header: Vec<&str> = lines.next().unwrap_or_default().split('\t').collect();
     let column = |name: &str| header.iter().position(|column| *column == name);
     let must = |name: &str| column(name).ok_or_else(|| format!("no column {name} in the header"));
-    let (at_text, at_category, at_action) =
-        (must("text")?, must("expected_category")?, must("expected_action")?);
+    let (at_text, at_category, at_action) = (
+        must("text")?,
+        must("expected_category")?,
+        must("expected_action")?,
+    );
     let rows = lines.enumerate().filter(|(number, _)| match keep {
         Keep::All => true,
         Keep::Part((n, m)) => number % m == n,
@@ -129,14 +132,26 @@ fn measure(table: &Table, rows: &[Row<'_>], providers: Providers, wrong: Wrong) 
             Providers::Given => Some(row.provider).filter(|name| table.knows_provider(name)),
             Providers::Left => None,
         };
-        let context = Context { provider, ..Context::of(row.phase) };
+        let context = Context {
+            provider,
+            ..Context::of(row.phase)
+        };
         let made = decide(table, Stimulus::Reply(&reply), &context);
         let (found, word) = (made.category.word(), made.action.word());
         category += usize::from(found == row.category);
         action += usize::from(word == row.action);
-        harmful += usize::from(made.action == Action::BounceSuppress && row.action != "bounce_suppress");
-        *confusion.entry(row.category).or_default().entry(found).or_default() += 1;
-        if let Some(rule) = std::env::var_os("ALLROWS") { if made.rule.name.contains(rule.to_str().unwrap_or("?")) { println!("ALL {} {} | {}", made.rule.name, row.category, row.text); } }
+        harmful +=
+            usize::from(made.action == Action::BounceSuppress && row.action != "bounce_suppress");
+        *confusion
+            .entry(row.category)
+            .or_default()
+            .entry(found)
+            .or_default() += 1;
+        if let Some(rule) = std::env::var_os("ALLROWS") {
+            if made.rule.name.contains(rule.to_str().unwrap_or("?")) {
+                println!("ALL {} {} | {}", made.rule.name, row.category, row.text);
+            }
+        }
         if matches!(wrong, Wrong::Shown) && (found != row.category || word != row.action) {
             println!(
                 "{} [{} {}] {}/{} not {found}/{word} by {}\n    {}",
@@ -151,7 +166,9 @@ fn measure(table: &Table, rows: &[Row<'_>], providers: Providers, wrong: Wrong) 
     };
     println!(
         "{named}: {} rows, category {:.1} %, action {:.1} %, {harmful} suppressed where they should not be",
-        rows.len(), percent(category), percent(action)
+        rows.len(),
+        percent(category),
+        percent(action)
     );
     if matches!(providers, Providers::Given) {
         for (expected, found) in confusion {
@@ -162,7 +179,10 @@ fn measure(table: &Table, rows: &[Row<'_>], providers: Providers, wrong: Wrong) 
                 .filter(|(name, _)| **name != expected)
                 .map(|(name, count)| format!("{name} {count}"))
                 .collect();
-            println!("  {expected:24} {right:3} of {total:3}  {}", others.join(", "));
+            println!(
+                "  {expected:24} {right:3} of {total:3}  {}",
+                others.join(", ")
+            );
         }
     }
 }
@@ -184,7 +204,10 @@ fn time(table: &Table, rows: &[Row<'_>]) {
         }
     }
     times.sort();
-    if let (Some(median), Some(high)) = (times.get(times.len() / 2), times.get(times.len() * 99 / 100)) {
+    if let (Some(median), Some(high)) = (
+        times.get(times.len() / 2),
+        times.get(times.len() * 99 / 100),
+    ) {
         println!("one decision: median {median:?}, 99 % under {high:?}");
     }
 }

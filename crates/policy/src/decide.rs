@@ -212,7 +212,11 @@ pub fn decide(table: &Table, stimulus: Stimulus<'_>, context: &Context<'_>) -> D
                 provider,
                 // A rule is only taken for the classes it has an action for.
                 action: action.unwrap_or(Action::Defer),
-                said: if digit == 5 { Said::Permanent } else { Said::Transient },
+                said: if digit == 5 {
+                    Said::Permanent
+                } else {
+                    Said::Transient
+                },
                 text: &input.text,
                 enhanced: input.enhanced,
             }

@@ -87,13 +87,19 @@ mod tests {
     #[test]
     fn the_wordings_seen_in_the_wild_are_understood() {
         for (text, seconds) in [
-            ("Greylisting in action, please come back in 00:02:00 [minutes]", 120),
+            (
+                "Greylisting in action, please come back in 00:02:00 [minutes]",
+                120,
+            ),
             ("Greylisted for 300 seconds or its been rejected.", 300),
             ("Greylisted for 20 minutes", 1200),
             ("please wait for 240 sec.", 240),
             ("greylisted for 60 seconds by ZEROSPAM", 60),
             ("Greylisted, try again in 900 seconds", 900),
-            ("Greylisted, see http://example.org/greylist or wait 300 seconds", 300),
+            (
+                "Greylisted, see http://example.org/greylist or wait 300 seconds",
+                300,
+            ),
             ("Account will be enabled in 341 seconds", 341),
             ("Temporarily deferred, try again in 5 minutes", 300),
             ("try again, 10 minutes is enough", 600),

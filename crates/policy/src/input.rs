@@ -92,6 +92,11 @@ pub fn parse_pasted(pasted: &str) -> Result<Reply, String> {
     }
 }
 
+/// The enhanced code of a reply, wherever in the text it stands.
+pub fn enhanced_in(reply: &Reply) -> Option<EnhancedStatus> {
+    Input::of(reply).enhanced
+}
+
 /// Takes repeated basic and enhanced codes off the front: `550-5.7.1 550 5.7.1 text`.
 fn strip_codes(part: &str) -> (&str, Option<EnhancedStatus>) {
     let mut rest = part.trim();
@@ -167,9 +172,11 @@ fn may_begin(text: &str, at: usize) -> bool {
         .rsplit(|c: char| !c.is_ascii_alphanumeric())
         .next()
         .unwrap_or("");
-    !["version", "exim", "postfix", "sendmail", "release", "qmail", "powermta"]
-        .iter()
-        .any(|name| word.eq_ignore_ascii_case(name))
+    ![
+        "version", "exim", "postfix", "sendmail", "release", "qmail", "powermta",
+    ]
+    .iter()
+    .any(|name| word.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -180,8 +187,14 @@ mod tests {
     fn the_enhanced_code_is_found_anywhere_but_not_in_addresses_or_versions() {
         let found = |text: &str| find_enhanced(text).map(|code| code.to_string());
         for (text, code) in [
-            ("sorry, no mailbox here by that name (#5.1.1)", Some("5.1.1")),
-            ("sorry, no mailbox here by that name (#5.1.1 - chkusr)", Some("5.1.1")),
+            (
+                "sorry, no mailbox here by that name (#5.1.1)",
+                Some("5.1.1"),
+            ),
+            (
+                "sorry, no mailbox here by that name (#5.1.1 - chkusr)",
+                Some("5.1.1"),
+            ),
             ("cuda_nsu 4.7.1", Some("4.7.1")),
             ("not allowed - 5.7.1 [BL23]", Some("5.7.1")),
             ("The code is 5.7.606.", Some("5.7.606")),
@@ -199,12 +212,16 @@ mod tests {
 
     #[test]
     fn repeated_codes_are_taken_off_every_line() {
-        let reply = parse_pasted("550-5.7.1 likely\n550-5.7.1 unsolicited\r\n550 5.7.1 mail’s").unwrap();
+        let reply =
+            parse_pasted("550-5.7.1 likely\n550-5.7.1 unsolicited\r\n550 5.7.1 mail’s").unwrap();
         let input = Input::of(&reply);
         assert_eq!(input.text, "likely unsolicited mail's");
         assert_eq!(input.enhanced.unwrap().to_string(), "5.7.1");
         let input = Input::of(&parse_pasted("554 554 5.7.1 Service unavailable").unwrap());
-        assert_eq!((input.code, input.text.as_str()), (554, "Service unavailable"));
+        assert_eq!(
+            (input.code, input.text.as_str()),
+            (554, "Service unavailable")
+        );
         assert_eq!(input.enhanced.unwrap().to_string(), "5.7.1");
     }
 

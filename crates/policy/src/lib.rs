@@ -19,7 +19,7 @@ pub mod tls;
 
 pub use category::Category;
 pub use decide::{Action, Context, Decision, Fate, Rule, Stimulus, TlsInUse, decide};
-pub use input::parse_pasted;
+pub use input::{enhanced_in, parse_pasted};
 pub use retry::{Next, Schedule};
 pub use table::{RuleRow, Table, TableError};
 pub use tls::TlsRequirement;

@@ -70,8 +70,18 @@ pub(crate) struct Example {
 
 /// Reads one file. Mistakes go to `errors`; what is right beside them is still returned, so that
 /// one reading names all of them.
-pub(crate) fn load(file: &str, text: &str, errors: &mut Vec<TableError>) -> Loaded {
-    let mut reader = Reader { file, text, errors };
+pub(crate) fn load(
+    file: &str,
+    text: &str,
+    regexes: Regexes,
+    errors: &mut Vec<TableError>,
+) -> Loaded {
+    let mut reader = Reader {
+        file,
+        text,
+        regexes,
+        errors,
+    };
     let mut loaded = Loaded::default();
     let root = match DeTable::parse(text) {
         Ok(root) => root,
@@ -107,9 +117,19 @@ const RULE_KEYS: &str = "name, provider, phase, code, enhanced, failure, text, a
 type Value<'t> = Spanned<DeValue<'t>>;
 type TableAt<'t> = (Range<usize>, &'t DeTable<'t>);
 
+/// How far the texts of a file are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Regexes {
+    /// Parsed: enough for the default table, all of whose texts are built by a test.
+    Parsed,
+    /// Built as for matching, so that none can turn out too large later.
+    Built,
+}
+
 struct Reader<'a> {
     file: &'a str,
     text: &'a str,
+    regexes: Regexes,
     errors: &'a mut Vec<TableError>,
 }
 
@@ -128,7 +148,10 @@ impl Reader<'_> {
             }
         }
         let Some(name) = name else {
-            self.refuse(&at, "this [[provider]] has no name; add name = \"...\"".into());
+            self.refuse(
+                &at,
+                "this [[provider]] has no name; add name = \"...\"".into(),
+            );
             return None;
         };
         let patterns = |list: Vec<(String, Range<usize>)>| {
@@ -152,10 +175,16 @@ impl Reader<'_> {
             self.refuse(&at, "this [[rule]] has no name; add name = \"...\", it is shown wherever the rule decides".into());
         }
         if draft.category.is_none() && mistakes == self.errors.len() {
-            self.refuse(&at, "this [[rule]] has no category; add category = \"...\"".into());
+            self.refuse(
+                &at,
+                "this [[rule]] has no category; add category = \"...\"".into(),
+            );
         }
         if draft.actions.is_none() && mistakes == self.errors.len() {
-            self.refuse(&at, "this [[rule]] has no action; add action = \"...\"".into());
+            self.refuse(
+                &at,
+                "this [[rule]] has no action; add action = \"...\"".into(),
+            );
         }
         self.check_together(&at, &draft);
         if self.errors.len() > mistakes {
@@ -205,7 +234,10 @@ impl Reader<'_> {
                     one_of("failure", word, &Failure::ALL, |failure| failure.word())
                 });
             }
-            "text" => draft.texts = self.words("text", value, regex_text),
+            "text" => {
+                let regexes = self.regexes;
+                draft.texts = self.words("text", value, |text| regex_text(text, regexes));
+            }
             "accepted_before" => draft.accepted_before = self.number("accepted_before", value),
             "tls" => {
                 draft.tls = self.word("tls", value, |word| {
@@ -233,7 +265,8 @@ impl Reader<'_> {
 
     /// Mistakes that only show when the keys of a rule are seen together.
     fn check_together(&mut self, at: &Range<usize>, draft: &Draft) {
-        let of_replies = draft.codes.is_some() || !draft.enhanced.is_empty() || !draft.texts.is_empty();
+        let of_replies =
+            draft.codes.is_some() || !draft.enhanced.is_empty() || !draft.texts.is_empty();
         if !draft.failures.is_empty() && of_replies {
             self.refuse(at, "failure stands beside code, enhanced or text, but a failure has none of them; make two rules".into());
         }
@@ -241,7 +274,11 @@ impl Reader<'_> {
             self.refuse(at, "example: an example is a reply, and a rule with failure never matches a reply; remove it".into());
         }
         let Some(actions) = draft.actions else { return };
-        let timed = actions.words().into_iter().flatten().find(|action| action.needs_time());
+        let timed = actions
+            .words()
+            .into_iter()
+            .flatten()
+            .find(|action| action.needs_time());
         match (timed, draft.wait) {
             (Some(action), None) => self.refuse(
                 at,
@@ -272,7 +309,10 @@ impl Reader<'_> {
             }
         }
         if transient.is_none() && permanent.is_none() {
-            self.refuse(&value.span(), "action names no class; write action = { 4xx = \"...\", 5xx = \"...\" }".into());
+            self.refuse(
+                &value.span(),
+                "action names no class; write action = { 4xx = \"...\", 5xx = \"...\" }".into(),
+            );
             return None;
         }
         Some(Actions::ByDigit {
@@ -324,7 +364,10 @@ impl Reader<'_> {
             .as_integer()
             .and_then(|number| number.as_str().parse().ok());
         if number.is_none() {
-            self.refuse(&value.span(), format!("{key}: not a number; write a whole number such as 1"));
+            self.refuse(
+                &value.span(),
+                format!("{key}: not a number; write a whole number such as 1"),
+            );
         }
         number.unwrap_or(0)
     }
@@ -379,7 +422,10 @@ impl Reader<'_> {
             Some(text) => Some(text.to_owned()),
             None => {
                 let found = value.get_ref().type_str();
-                self.refuse(&value.span(), format!("{key}: found a value of type {found}; write a text in quotes"));
+                self.refuse(
+                    &value.span(),
+                    format!("{key}: found a value of type {found}; write a text in quotes"),
+                );
                 None
             }
         }
@@ -436,7 +482,10 @@ impl Actions {
     pub fn of_digit(self, digit: u8) -> Option<Action> {
         match self {
             Actions::Always(action) => Some(action),
-            Actions::ByDigit { transient, permanent } => match digit {
+            Actions::ByDigit {
+                transient,
+                permanent,
+            } => match digit {
                 4 => transient,
                 5 => permanent,
                 _ => None,
@@ -455,9 +504,23 @@ impl Actions {
     fn words(self) -> [Option<Action>; 2] {
         match self {
             Actions::Always(action) => [Some(action), None],
-            Actions::ByDigit { transient, permanent } => [transient, permanent],
+            Actions::ByDigit {
+                transient,
+                permanent,
+            } => [transient, permanent],
         }
     }
+}
+
+/// The parsed form of a rule's `text`, with its case as written.
+pub(crate) fn rule_hir(text: &str) -> Result<regex_syntax::hir::Hir, String> {
+    regex_syntax::ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .build()
+        // Case is ignored anyway, and `(?i)` would hide the letters.
+        .parse(text.trim_start_matches("(?i)"))
+        .map_err(|error| error.to_string())
 }
 
 /// How the `text` of a rule is compiled: case is ignored for ASCII letters; `\d`, `\w` and `\b`
@@ -470,18 +533,19 @@ pub(crate) fn rule_regex(text: &str) -> Result<regex::bytes::Regex, regex::Error
         .build()
 }
 
-fn regex_text(text: &str) -> Result<String, String> {
-    match rule_regex(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => {
-            let reason = error.to_string();
-            let reason = reason.lines().last().unwrap_or_default();
-            let reason = reason.trim_start_matches("error: ");
-            Err(format!(
-                "'{text}': not a regular expression this table takes: {reason}; write a backslash before a character that is meant as itself, no look-around, and letters beyond ASCII as (a|b), not as [ab]"
-            ))
-        }
+fn regex_text(text: &str, regexes: Regexes) -> Result<String, String> {
+    let refused = |reason: String| {
+        let reason = reason.lines().last().unwrap_or_default();
+        let reason = reason.trim_start_matches("error: ");
+        format!(
+            "'{text}': not a regular expression this table takes: {reason}; write a backslash before a character that is meant as itself, no look-around, and letters beyond ASCII as (a|b), not as [ab]"
+        )
+    };
+    rule_hir(text).map_err(refused)?;
+    if regexes == Regexes::Built {
+        rule_regex(text).map_err(|error| refused(error.to_string()))?;
     }
+    Ok(text.to_owned())
 }
 
 fn list<'t>(value: &'t Value<'t>) -> &'t [Value<'t>] {
@@ -502,6 +566,9 @@ fn one_of<T: Copy>(
         .find(|one| word_of(*one) == word)
         .ok_or_else(|| {
             let words: Vec<&str> = all.iter().map(|one| word_of(*one)).collect();
-            format!("{word:?}: unknown {what}; write one of {}", words.join(", "))
+            format!(
+                "{word:?}: unknown {what}; write one of {}",
+                words.join(", ")
+            )
         })
 }

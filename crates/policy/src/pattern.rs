@@ -100,7 +100,8 @@ impl EnhancedPattern {
         let mut parts = text.split('.').map(Range::parse);
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some(Some(class)), Some(Some(subject)), Some(Some(detail)), None)
-                if class.to == 999 || (class.from == class.to && [2, 4, 5].contains(&class.from)) =>
+                if class.to == 999
+                    || (class.from == class.to && [2, 4, 5].contains(&class.from)) =>
             {
                 Ok(EnhancedPattern {
                     class,
@@ -125,7 +126,8 @@ impl Range {
         if digits.is_empty() && !text.is_empty() {
             return Some(Range { from: 0, to: 999 });
         }
-        let well_formed = (1..=3).contains(&text.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        let well_formed =
+            (1..=3).contains(&text.len()) && digits.bytes().all(|b| b.is_ascii_digit());
         if !well_formed {
             return None;
         }
@@ -139,9 +141,12 @@ impl Range {
 /// `30s`, `15m`, `4h`, `5d`; one number and one unit, up to a year.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
-        format!("{text:?} is no duration; write a whole number and a unit, such as \"30s\", \"15m\", \"4h\" or \"5d\"")
+        format!(
+            "{text:?} is no duration; write a whole number and a unit, such as \"30s\", \"15m\", \"4h\" or \"5d\""
+        )
     };
-    let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
+    let (number, unit) =
+        text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
     let seconds = match unit {
         "s" => 1,
         "m" => 60,
@@ -167,7 +172,12 @@ mod tests {
         codes.add("45x").unwrap();
         codes.add("421").unwrap();
         assert!(codes.contains(450) && codes.contains(459) && codes.contains(421));
-        assert!(!codes.contains(550) && !codes.contains(422) && !codes.contains(0) && !codes.contains(999));
+        assert!(
+            !codes.contains(550)
+                && !codes.contains(422)
+                && !codes.contains(0)
+                && !codes.contains(999)
+        );
         for junk in ["", "4", "45", "x50", "650", "45y", "4567"] {
             assert!(codes.add(junk).is_err(), "{junk}");
         }
@@ -176,7 +186,9 @@ mod tests {
     #[test]
     fn enhanced_codes_match_by_number_or_digit() {
         let hit = |pattern: &str, code: &str| {
-            EnhancedPattern::parse(pattern).unwrap().matches(code.parse().unwrap())
+            EnhancedPattern::parse(pattern)
+                .unwrap()
+                .matches(code.parse().unwrap())
         };
         assert!(hit("x.1.1", "4.1.1") && hit("5.7.6xx", "5.7.606") && hit("x.7.x", "5.7.1"));
         assert!(!hit("5.1.1", "4.1.1") && !hit("5.7.6xx", "5.7.60") && !hit("5.1.1", "5.1.10"));
@@ -188,7 +200,18 @@ mod tests {
     #[test]
     fn durations_have_one_number_and_one_unit() {
         assert_eq!(duration("15m"), Ok(Duration::from_secs(900)));
-        for junk in ["", "15", "m", "0s", "1.5h", "15 m", "-1h", "99999999999999999999d", "400d", "5µ"] {
+        for junk in [
+            "",
+            "15",
+            "m",
+            "0s",
+            "1.5h",
+            "15 m",
+            "-1h",
+            "99999999999999999999d",
+            "400d",
+            "5µ",
+        ] {
             assert!(duration(junk).is_err(), "{junk}");
         }
     }

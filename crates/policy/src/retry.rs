@@ -37,9 +37,17 @@ impl Schedule {
     /// `[retry.default]` where the configuration has none.
     pub fn standard() -> Schedule {
         Schedule {
-            steps: [MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR]
-                .map(Duration::from_secs)
-                .to_vec(),
+            steps: [
+                MINUTE,
+                5 * MINUTE,
+                15 * MINUTE,
+                30 * MINUTE,
+                HOUR,
+                2 * HOUR,
+                4 * HOUR,
+            ]
+            .map(Duration::from_secs)
+            .to_vec(),
             jitter: 0.1,
             max_age: Duration::from_secs(5 * DAY),
             warn_after: Some(Duration::from_secs(4 * HOUR)),
@@ -50,7 +58,9 @@ impl Schedule {
     /// greylist lets the same triple through after minutes.
     pub fn greylist() -> Schedule {
         Schedule {
-            steps: [5, 10, 15, 30, 60].map(|m| Duration::from_secs(m * MINUTE)).to_vec(),
+            steps: [5, 10, 15, 30, 60]
+                .map(|m| Duration::from_secs(m * MINUTE))
+                .to_vec(),
             ..Schedule::standard()
         }
     }

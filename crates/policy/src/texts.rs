@@ -1,13 +1,14 @@
 //! All text patterns of a table, searched in one pass: a literal search says which of the regular
 //! expressions can match at all, and only those are tried.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use regex::bytes::Regex;
 use regex_syntax::hir::{Hir, HirKind};
 
-use crate::load::rule_regex;
+use crate::load::{rule_hir, rule_regex};
 
 /// The patterns of all rules, by index.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ impl Texts {
     /// Takes patterns that `rule_regex` has accepted.
     pub fn new(patterns: Vec<String>) -> Result<Texts, String> {
         let mut literals: Vec<Vec<u8>> = Vec::new();
+        let mut known: HashMap<Vec<u8>, usize> = HashMap::new();
         let mut owners: Vec<Vec<usize>> = Vec::new();
         let mut always = Vec::new();
         for (at, pattern) in patterns.iter().enumerate() {
@@ -49,13 +51,12 @@ impl Texts {
                 continue;
             };
             for literal in needed {
-                match literals.iter().position(|known| *known == literal) {
-                    Some(known) => owners[known].push(at),
-                    None => {
-                        literals.push(literal);
-                        owners.push(vec![at]);
-                    }
-                }
+                let slot = *known.entry(literal.clone()).or_insert_with(|| {
+                    literals.push(literal);
+                    owners.push(Vec::new());
+                    owners.len() - 1
+                });
+                owners[slot].push(at);
             }
         }
         let literals = AhoCorasick::builder()
@@ -117,13 +118,7 @@ impl Candidates<'_> {
 
 /// Literals, in lower case, of which every match contains at least one; None: there are none.
 fn needed_literals(pattern: &str) -> Option<Vec<Vec<u8>>> {
-    let hir = regex_syntax::ParserBuilder::new()
-        .unicode(false)
-        .utf8(false)
-        .build()
-        // Case is ignored anyway, and `(?i)` would hide the literals.
-        .parse(pattern.trim_start_matches("(?i)"))
-        .ok()?;
+    let hir = rule_hir(pattern).ok()?;
     needed(&hir).filter(|literals| shortest(literals) >= LITERAL_BYTES_MIN)
 }
 
@@ -155,9 +150,28 @@ mod tests {
 
     #[test]
     fn a_pattern_is_found_as_its_regular_expression_alone_would_find_it() {
-        let patterns = [r"user (is )?unknown", r"gr[ae]ylist", r"\b(spf|dkim)\b", r"\d\d:\d\d", r"a?b?", r"(?i)no \D+ here", "Größe|größe"];
+        let patterns = [
+            r"user (is )?unknown",
+            r"gr[ae]ylist",
+            r"\b(spf|dkim)\b",
+            r"\d\d:\d\d",
+            r"a?b?",
+            r"(?i)no \D+ here",
+            "Größe|größe",
+        ];
         let texts = Texts::new(patterns.map(String::from).to_vec()).unwrap();
-        for text in ["User unknown", "user is UNKNOWN", "Greylisted", "DKIM fails", "at 12:30", "", "Größe", "spfx", "No user HERE", "no 1 here"] {
+        for text in [
+            "User unknown",
+            "user is UNKNOWN",
+            "Greylisted",
+            "DKIM fails",
+            "at 12:30",
+            "",
+            "Größe",
+            "spfx",
+            "No user HERE",
+            "no 1 here",
+        ] {
             let candidates = texts.candidates(text);
             for (at, pattern) in patterns.iter().enumerate() {
                 let alone = rule_regex(pattern).unwrap().is_match(text.as_bytes());
