@@ -304,3 +304,37 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "without a message".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flush_of_sled_goes_through_our_fdatasync() {
+        let directory = tempfile::tempdir().unwrap();
+        let index = Index::open(&directory.path().join("index-1"), 1 << 20).unwrap();
+        let before = sync_hook::calls();
+        let position = Position {
+            segment: 1,
+            offset: 4096,
+        };
+        let applied = Applied {
+            position,
+            highest: None,
+        };
+        index.apply(&[], applied).unwrap();
+        assert!(sync_hook::calls() > before);
+        assert_eq!(index.applied().unwrap(), Some(applied));
+    }
+
+    #[test]
+    fn a_half_made_snapshot_is_removed_before_opening() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index-1");
+        drop(Index::open(&path, 1 << 20).unwrap());
+        let snapshot = path.join("snap.00000000000003E8.generating");
+        std::fs::write(&snapshot, b"half").unwrap();
+        drop(Index::open(&path, 1 << 20).unwrap());
+        assert!(!snapshot.exists());
+    }
+}

@@ -382,3 +382,135 @@ pub(crate) fn from_postcard<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Opt
         Ok(_) | Err(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Attempt, RecipientState, State};
+    use jiff::Timestamp;
+    use relay_smtp::{BodyType, Host, Mailbox, Phase, Recipient, ReversePath};
+
+    const STAMP: Stamp = Stamp {
+        segment: 7,
+        salt: 0x5eed,
+    };
+
+    fn message(id: u64, body: &'static str) -> NewMessage {
+        let address =
+            |local: &str| Mailbox::new(local.to_owned(), Host::Address([192, 0, 2, 1].into()));
+        NewMessage {
+            id: QueueId::from_u64(id),
+            envelope: Envelope {
+                reverse_path: ReversePath::Mailbox(address("a")),
+                recipients: vec![Recipient::plain(address("b"))],
+                body_type: BodyType::EightBitMime,
+                utf8: Default::default(),
+                ret: None,
+                envid: Some("x".to_owned()),
+            },
+            arrival: Arrival {
+                at: Timestamp::from_millisecond(1_795_000_000_123).unwrap(),
+                client: Some([127, 0, 0, 1].into()),
+                user: Some("u".to_owned()),
+                dsn_of: None,
+            },
+            body: Bytes::from_static(body.as_bytes()),
+        }
+    }
+
+    fn change() -> RecipientChange {
+        let at = Timestamp::from_millisecond(1_795_000_000_456).unwrap();
+        let mut state = RecipientState::new(at);
+        state.state = State::Deferred;
+        state.record(Attempt {
+            at,
+            host: Some("mx".to_owned()),
+            tls: None,
+            phase: Phase::Rcpt,
+            reply: "451 4.7.1 later".to_owned(),
+            category: "greylisted".to_owned(),
+            action: "defer".to_owned(),
+            rule: "greylist".to_owned(),
+        });
+        RecipientChange { index: 0, state }
+    }
+
+    fn bytes(kind: Kind, encoded: &Encoded) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        encoded.append_to(&mut buffer, kind, STAMP, 4096);
+        assert_eq!(buffer.len(), encoded.len());
+        buffer
+    }
+
+    fn accepted() -> Vec<u8> {
+        bytes(
+            Kind::Accepted,
+            &Encoded::accepted(&message(5, "body")).unwrap(),
+        )
+    }
+
+    #[test]
+    fn every_kind_is_read_back_as_it_was_written() {
+        let new = message(5, "body");
+        let record = read(&accepted(), STAMP, 4096).unwrap();
+        let Change::Accepted(found) = record.change else {
+            panic!("{record:?}")
+        };
+        assert_eq!((found.id, &found.envelope), (new.id, &new.envelope));
+        assert_eq!(found.arrival, new.arrival);
+
+        let dsns = [message(8, "first"), message(9, "second")];
+        let encoded = Encoded::settlement(new.id, &[change()], &dsns).unwrap();
+        for kind in [Kind::ProgressWithDsns, Kind::FinishedWithDsns] {
+            let written = bytes(kind, &encoded);
+            let record = read(&written, STAMP, 4096).unwrap();
+            let Change::Settled { changes, dsns, .. } = record.change else {
+                panic!("{record:?}")
+            };
+            assert_eq!(changes, [change()]);
+            let body = |found: &Found| {
+                let start = (found.place.offset - 4096) as usize;
+                written[start..][..found.place.bytes as usize].to_vec()
+            };
+            let bodies: Vec<_> = dsns.iter().map(body).collect();
+            assert_eq!(bodies, [&b"first"[..], b"second"]);
+        }
+    }
+
+    /// These bytes lie on disks. Where this fails, the record's version has to rise, and this relayd
+    /// still has to read the old one.
+    #[test]
+    fn the_bytes_of_version_1_stay_as_they_are() {
+        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+        assert_eq!(hex(&accepted()), GOLDEN_ACCEPTED);
+        let dsns = [message(8, "dsn")];
+        let settled = Encoded::settlement(QueueId::from_u64(5), &[change()], &dsns).unwrap();
+        let settled = bytes(Kind::FinishedWithDsns, &settled);
+        assert_eq!(hex(&settled), GOLDEN_SETTLED);
+    }
+
+    const GOLDEN_ACCEPTED: &str = "726c794a0101000005000000000000002a00000004000000001000003a4252430101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f00000101017500626f6479e6b06862";
+    const GOLDEN_SETTLED: &str = "";
+
+    #[test]
+    fn a_cut_or_changed_record_is_bad_and_never_a_panic() {
+        let whole = accepted();
+        for end in 0..whole.len() {
+            assert!(read(&whole[..end], STAMP, 4096).is_err(), "cut at {end}");
+        }
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            assert!(read(&changed, STAMP, 4096).is_err(), "changed at {at}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_says_so() {
+        let mut newer = accepted();
+        newer[4] = 2;
+        let crc = crc32c::crc32c_append(STAMP.salt, &newer[..28]);
+        newer[28..32].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(read(&newer, STAMP, 4096), Err(Bad::Version(2)));
+    }
+}

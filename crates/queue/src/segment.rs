@@ -322,3 +322,139 @@ impl Image {
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| byte == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Change, Encoded, Kind};
+
+    fn progress(id: u64) -> Encoded {
+        Encoded::settlement(QueueId::from_u64(id), &[], &[]).unwrap()
+    }
+
+    fn write(segment: &mut Segment, records: &[Encoded]) {
+        let mut buffer = Vec::new();
+        for record in records {
+            record.append_to(&mut buffer, Kind::Progress, segment.stamp, segment.end);
+        }
+        segment.write(&buffer).unwrap();
+        segment.sync().unwrap();
+        segment.end += buffer.len() as u32;
+    }
+
+    fn ids(image: &Image) -> Vec<u64> {
+        image
+            .items(FIRST_RECORD)
+            .filter_map(|item| match item {
+                Item::Record { record, .. } => Some(record.change),
+                Item::Damage { .. } => None,
+            })
+            .map(|change| match change {
+                Change::Settled { id, .. } => id.to_u64(),
+                Change::Accepted(found) => found.id.to_u64(),
+            })
+            .collect()
+    }
+
+    fn image(directory: &Path) -> Image {
+        Image::read(directory, 1).unwrap().unwrap()
+    }
+
+    /// Three writes of two records each.
+    fn three_writes() -> (tempfile::TempDir, Image, Vec<u32>) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut segment = Segment::create(directory.path(), 1, 1 << 16, None).unwrap();
+        let mut ends = vec![segment.end];
+        for first in [1, 3, 5] {
+            write(&mut segment, &[progress(first), progress(first + 1)]);
+            ends.push(segment.end);
+        }
+        let image = image(directory.path());
+        (directory, image, ends)
+    }
+
+    #[test]
+    fn a_write_torn_at_any_byte_ends_there_and_everything_before_it_is_kept() {
+        let (_directory, whole, ends) = three_writes();
+        let half = ends[2] + (ends[3] - ends[2]) / 2;
+        // A record whose missing bytes were zero is whole all the same.
+        let lost = |from: u32, to: u32| whole.bytes[from as usize..to as usize].iter().any(|&b| b != 0);
+        for torn in ends[2]..ends[3] {
+            let mut image = Image {
+                bytes: whole.bytes.clone(),
+                ..whole
+            };
+            image.bytes[torn as usize..].fill(0);
+            let expected = match (torn < half && lost(torn, half), lost(torn.max(half), ends[3])) {
+                (true, _) => ends[2],
+                (false, true) => half,
+                (false, false) => ends[3],
+            };
+            assert_eq!(image.promised_end(FIRST_RECORD), expected, "torn at {torn}");
+        }
+    }
+
+    #[test]
+    fn pages_of_a_torn_write_that_came_through_out_of_order_are_not_taken() {
+        let (_directory, mut image, ends) = three_writes();
+        image.bytes[ends[2] as usize + 3] ^= 1;
+        assert_eq!(image.promised_end(FIRST_RECORD), ends[2]);
+    }
+
+    #[test]
+    fn damage_before_the_last_write_is_not_taken_for_a_torn_tail() {
+        let (_directory, mut image, ends) = three_writes();
+        image.bytes[ends[1] as usize + 9] ^= 1;
+        assert_eq!(image.promised_end(FIRST_RECORD), ends[3]);
+        assert_eq!(ids(&image), [1, 2, 4, 5, 6]);
+    }
+
+    #[test]
+    fn what_the_index_has_was_promised_whatever_the_journal_looks_like() {
+        let (_directory, mut image, ends) = three_writes();
+        image.bytes[ends[2] as usize + 3] ^= 1;
+        assert_eq!(image.promised_end(ends[3]), ends[3]);
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_costs_at_most_its_record() {
+        let (_directory, whole, ends) = three_writes();
+        for at in ends[0]..ends[3] {
+            let mut image = Image {
+                bytes: whole.bytes.clone(),
+                ..whole
+            };
+            image.bytes[at as usize] ^= 0x10;
+            assert_eq!(ids(&image).len(), 5, "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_looks_like_a_record_is_never_taken_for_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let segment = Segment::create(directory.path(), 1, 1 << 16, None).unwrap();
+        let elsewhere = Stamp {
+            segment: 1,
+            salt: segment.stamp.salt.wrapping_add(1),
+        };
+        let mut buffer = Vec::new();
+        progress(1).append_to(&mut buffer, Kind::Progress, segment.stamp, segment.end);
+        buffer[0] ^= 1;
+        progress(666).append_to(&mut buffer, Kind::Finished, elsewhere, segment.end);
+        progress(2).append_to(&mut buffer, Kind::Progress, segment.stamp, segment.end);
+        segment.write(&buffer).unwrap();
+        assert_eq!(ids(&image(directory.path())), [2]);
+    }
+
+    #[test]
+    fn a_damaged_header_is_read_from_its_second_place() {
+        let (directory, mut whole, _) = three_writes();
+        whole.bytes[20] ^= 1;
+        std::fs::write(path(directory.path(), 1), &whole.bytes).unwrap();
+        assert_eq!(ids(&image(directory.path())).len(), 6);
+        whole.bytes[SECOND_HEADER] ^= 1;
+        std::fs::write(path(directory.path(), 1), &whole.bytes).unwrap();
+        let headless = Image::read(directory.path(), 1).unwrap().unwrap_err();
+        assert_eq!(headless, Headless::WithRecords);
+    }
+}

@@ -1,0 +1,179 @@
+//! What the tests share: messages, settlements, a queue in a temporary directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use relay_observe::{Clock, Events};
+use relay_queue::{
+    Arrival, Attempt, DiskStore, Message, NewMessage, OpenError, Options, RecipientChange,
+    RecipientState, Select, Settlement, State, Store,
+};
+use relay_smtp::{
+    BodyType, Domain, Envelope, Host, Mailbox, Phase, QueueId, Recipient, ReversePath,
+};
+
+pub fn now() -> Timestamp {
+    Timestamp::from_millisecond(1_795_046_400_000).unwrap()
+}
+
+/// Small segments, so that tests see several.
+pub fn options() -> Options {
+    Options {
+        segment_bytes: 64 << 10,
+        index_cache_bytes: 1 << 20,
+        ..Options::default()
+    }
+}
+
+pub fn open(directory: &Path) -> DiskStore {
+    try_open(directory).unwrap()
+}
+
+pub fn try_open(directory: &Path) -> Result<DiskStore, OpenError> {
+    let clock = Clock::starting_at(now());
+    DiskStore::open(directory, clock, Events::default(), options())
+}
+
+pub fn mailbox(local: &str, domain: &str) -> Mailbox {
+    let domain = Domain::parse(domain).unwrap();
+    Mailbox::new(local.to_owned(), Host::Domain(domain))
+}
+
+pub fn message_to(id: QueueId, recipients: usize, body: &str) -> NewMessage {
+    NewMessage {
+        id,
+        envelope: Envelope {
+            reverse_path: ReversePath::Mailbox(mailbox("sender", "from.example")),
+            recipients: (0..recipients)
+                .map(|n| Recipient::plain(mailbox(&format!("r{n}"), "to.example")))
+                .collect(),
+            body_type: BodyType::EightBitMime,
+            utf8: Default::default(),
+            ret: None,
+            envid: None,
+        },
+        arrival: Arrival {
+            at: now(),
+            client: None,
+            user: Some("billing".to_owned()),
+            dsn_of: None,
+        },
+        body: Bytes::copy_from_slice(body.as_bytes()),
+    }
+}
+
+pub fn message(store: &dyn Store, body: &str) -> NewMessage {
+    message_to(store.next_id(), 1, body)
+}
+
+/// What an attempt did to one recipient.
+pub fn change(before: &RecipientState, index: u32, state: State, reply: &str) -> RecipientChange {
+    let mut after = before.clone();
+    after.state = state;
+    after.next_attempt = now() + SignedDuration::from_mins(15);
+    after.record(Attempt {
+        at: now(),
+        host: Some("mx1.to.example [192.0.2.1]".to_owned()),
+        tls: None,
+        phase: Phase::Rcpt,
+        reply: reply.to_owned(),
+        category: "category".to_owned(),
+        action: "action".to_owned(),
+        rule: format!("rule-{reply}"),
+    });
+    RecipientChange {
+        index,
+        state: after,
+    }
+}
+
+/// Every recipient of the message to the same state.
+pub fn settle_all(message: &Message, state: State, reply: &str) -> Settlement {
+    let changes = message
+        .each()
+        .map(|(index, _, before)| change(before, index, state, reply))
+        .collect();
+    Settlement {
+        id: message.id,
+        changes,
+        dsns: Vec::new(),
+    }
+}
+
+/// Everything unfinished, with bodies.
+pub async fn contents(store: &dyn Store) -> Vec<(Message, Bytes)> {
+    let page = store.list(Select::default(), None, 100_000).await.unwrap();
+    let mut contents = Vec::new();
+    for message in page.messages {
+        let body = store.body(message.id).await.unwrap().unwrap();
+        contents.push(((*message).clone(), body));
+    }
+    contents
+}
+
+/// The directory as a kill at this moment would leave it.
+pub fn copy(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    copy_into(from, to.path());
+    to
+}
+
+fn copy_into(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy_into(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+pub fn segments(directory: &Path) -> Vec<PathBuf> {
+    files(&directory.join("journal"))
+}
+
+pub fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files
+}
+
+/// Takes the index away: the next start rebuilds it from the journal.
+pub fn delete_index(directory: &Path) {
+    for path in files(directory) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name.starts_with("index-") {
+            fs::remove_dir_all(path).unwrap();
+        }
+    }
+}
+
+/// Where `text` lies in a file.
+pub fn find(path: &Path, text: &str) -> Option<usize> {
+    let bytes = fs::read(path).unwrap();
+    let mut windows = bytes.windows(text.len());
+    windows.position(|window| window == text.as_bytes())
+}
+
+pub fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// What the last write added to the only segment: its bytes then, and from where to where they differ.
+pub fn last_write(before: &Path, after: &Path) -> (Vec<u8>, usize, usize) {
+    let old = fs::read(&segments(before)[0]).unwrap();
+    let new = fs::read(&segments(after)[0]).unwrap();
+    let start = (0..new.len()).find(|&at| old[at] != new[at]).unwrap();
+    let end = (0..new.len()).rfind(|&at| old[at] != new[at]).unwrap() + 1;
+    (new, start, end)
+}
