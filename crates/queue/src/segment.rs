@@ -378,14 +378,21 @@ mod tests {
         let (_directory, whole, ends) = three_writes();
         let half = ends[2] + (ends[3] - ends[2]) / 2;
         // A record whose missing bytes were zero is whole all the same.
-        let lost = |from: u32, to: u32| whole.bytes[from as usize..to as usize].iter().any(|&b| b != 0);
+        let lost = |from: u32, to: u32| {
+            whole.bytes[from as usize..to as usize]
+                .iter()
+                .any(|&b| b != 0)
+        };
         for torn in ends[2]..ends[3] {
             let mut image = Image {
                 bytes: whole.bytes.clone(),
                 ..whole
             };
             image.bytes[torn as usize..].fill(0);
-            let expected = match (torn < half && lost(torn, half), lost(torn.max(half), ends[3])) {
+            let expected = match (
+                torn < half && lost(torn, half),
+                lost(torn.max(half), ends[3]),
+            ) {
                 (true, _) => ends[2],
                 (false, true) => half,
                 (false, false) => ends[3],

@@ -157,7 +157,10 @@ async fn a_dsn_outlives_the_segment_of_the_message_it_is_about() {
     store.settle(settlement).await.unwrap();
     store.close().await;
     let left = segments(directory.path());
-    assert!(left.iter().all(|segment| find(segment, "original").is_none()));
+    assert!(
+        left.iter()
+            .all(|segment| find(segment, "original").is_none())
+    );
     delete_index(directory.path());
     let after = contents(&open(directory.path())).await;
     assert_eq!(after.len(), 1);

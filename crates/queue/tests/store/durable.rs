@@ -32,7 +32,10 @@ async fn what_was_accepted_and_settled_is_the_same_after_a_restart_and_after_a_k
         assert_eq!(state.last().unwrap().rule, "rule-451 4.7.1 later");
         let again = store.stats();
         assert_eq!(again.messages, stats.messages);
-        assert_eq!((again.queued, again.deferred), (stats.queued, stats.deferred));
+        assert_eq!(
+            (again.queued, again.deferred),
+            (stats.queued, stats.deferred)
+        );
         assert_eq!((again.bytes, again.oldest), (stats.bytes, stats.oldest));
     }
 }
@@ -117,7 +120,11 @@ async fn a_message_to_a_thousand_recipients_is_kept_whole() {
     let new = message_to(store.next_id(), 1000, "body");
     let mut message = store.accept(new).await.unwrap();
     for _ in 0..RecipientState::ATTEMPTS_KEPT + 2 {
-        let settlement = settle_all(&message, State::Deferred, "451 4.7.1 come back later please");
+        let settlement = settle_all(
+            &message,
+            State::Deferred,
+            "451 4.7.1 come back later please",
+        );
         message = store.settle(settlement).await.unwrap().message;
     }
     let mut half = settle_all(&message, State::Delivered, "250 ok");
