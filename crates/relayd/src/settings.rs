@@ -135,7 +135,7 @@ fn signers(config: &Config) -> Result<Signers, Vec<String>> {
             .read(&dkim.key)
             .map_err(|error| format!("{name}: {error}"))
             .and_then(|pem| {
-                relay_message::dkim::Signer::from_pem(dkim.domain.as_str(), &dkim.selector, &pem)
+                relay_message::dkim::Signer::from_pem(dkim.domain.clone(), &dkim.selector, &pem)
                     .map_err(|error| format!("{name}: {error}"))
             });
         match signer {
