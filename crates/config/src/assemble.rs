@@ -46,17 +46,15 @@ pub(crate) fn config(
     };
     check::policy(root, &policy, &retry, files);
     let dkim = dkim_keys(root, files);
-    let hostname = hostname?;
-    let dsn = Dsn {
-        from: root
-            .section("dsn")
-            .optional("from", mailbox)
-            .unwrap_or_else(|| format!("postmaster@{hostname}")),
-    };
+    let dsn_from = root.section("dsn").optional("from", mailbox);
     let admin = Admin {
         socket: root.section("admin").value("socket", path),
     };
     let log = log(&root.section("log"), files);
+    let hostname = hostname?;
+    let dsn = Dsn {
+        from: dsn_from.unwrap_or_else(|| format!("postmaster@{hostname}")),
+    };
     Some(Config {
         hostname: hostname.to_ascii(),
         state,

@@ -1,7 +1,7 @@
 //! One layer of the configuration as a tree in which every value knows the place it comes from:
 //! `relayd.toml:14`, `environment RELAYD__DELIVERY__PORT` or `command line`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use config::{Map, Value, ValueKind};
 use toml::Spanned;
@@ -47,14 +47,29 @@ pub(crate) fn merge(mut files: Vec<Layer>, above: Vec<Layer>) -> Result<Tree, Mi
             }
         }
     }
+    // Merged tables lose their place; what is missing in them is told at the first one's.
+    let mut places: BTreeMap<String, String> = BTreeMap::new();
     let mut builder = config::Config::builder();
     for layer in files.into_iter().chain(above) {
+        for (name, value) in &layer.0 {
+            if let Some(place) = value.origin() {
+                places
+                    .entry(name.clone())
+                    .or_insert_with(|| place.to_owned());
+            }
+        }
         builder = builder.add_source(layer);
     }
-    builder
+    let mut merged = builder
         .build()
         .and_then(|merged| config::Source::collect(&merged))
-        .map_err(|error| Mistake(format!("the configuration cannot be merged: {error}")))
+        .map_err(|error| Mistake(format!("the configuration cannot be merged: {error}")))?;
+    for (name, value) in &mut merged {
+        if value.origin().is_none() {
+            *value = Value::new(places.get(name), std::mem::take(&mut value.kind));
+        }
+    }
+    Ok(merged)
 }
 
 /// Reads one file.

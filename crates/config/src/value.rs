@@ -251,14 +251,17 @@ pub(crate) fn percentage(value: &Value, kind: &Kind) -> Read<f64> {
     let Kind::Percentage { most } = kind else {
         unreachable!("a percentage is read where the table of options says so");
     };
-    let parsed = match raw_text(value)?.trim().strip_suffix('%') {
-        Some(number) => number.trim().parse::<u32>().ok(),
-        None => None,
+    let parsed = match &value.kind {
+        ValueKind::String(text) => text
+            .trim()
+            .strip_suffix('%')
+            .and_then(|number| number.trim().parse::<u32>().ok()),
+        _ => None,
     };
     match parsed {
         Some(percent) if percent <= *most => Ok(f64::from(percent) / 100.0),
         Some(_) => wrong(value, format!("too much; the most is {most}%")),
-        None => wrong(value, "not a percentage; write 10%"),
+        None => wrong(value, "not a percentage; write \"10%\""),
     }
 }
 
@@ -408,7 +411,10 @@ fn duration_fix(text: &str) -> String {
 }
 
 pub(crate) fn word<T: Word>(value: &Value, kind: &Kind) -> Read<T> {
-    let found = raw_text(value)?;
+    let found = match &value.kind {
+        ValueKind::String(text) => text.as_str(),
+        _ => "",
+    };
     if let Some((_, meaning)) = T::WORDS.iter().find(|(word, _)| *word == found) {
         return Ok(*meaning);
     }
