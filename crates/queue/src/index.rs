@@ -92,6 +92,7 @@ impl Index {
             path: directory.to_owned(),
             error,
         };
+        wait_for_previous(directory).map_err(files)?;
         remove_half_made_snapshots(directory).map_err(files)?;
         let config = sled::Config::new()
             .path(directory)
@@ -261,6 +262,27 @@ fn row(id: QueueId, bytes: &[u8], parts: u16) -> Result<Row, IndexError> {
         place,
         parts,
     })
+}
+
+/// sled's own threads may hold its file for a moment after it was dropped. The state directory's lock
+/// is ours, so nobody but this process can have it; an index that is only busy must not be taken for
+/// a broken one.
+fn wait_for_previous(directory: &Path) -> io::Result<()> {
+    let file = match File::open(directory.join("db")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for _ in 0..1000 {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(io::Error::other("still in use after 10 s"))
 }
 
 /// A kill while sled writes a snapshot leaves a file that can keep it from opening; it is only a

@@ -1,0 +1,206 @@
+//! How many messages a second the queue makes durable, against appending and syncing the same bytes
+//! without a queue: both in this run, with the same producers, on the same file system.
+//!
+//! `cargo run --release -p relay-queue --example accept_rate [DIRECTORY] [PRODUCERS] [BODY_BYTES] [SECONDS]`
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use relay_observe::{Clock, Events};
+use relay_queue::{
+    Arrival, DiskStore, NewMessage, Options, RecipientChange, RecipientState, Settlement, State,
+    Store,
+};
+use relay_smtp::{BodyType, Domain, Envelope, Host, Mailbox, QueueId, Recipient, ReversePath};
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let directory = arguments
+        .next()
+        .unwrap_or_else(|| "accept-rate.tmp".to_owned());
+    let mut number = |default: usize| {
+        let text = arguments.next();
+        text.map_or(default, |text| text.parse().expect("a number"))
+    };
+    let (producers, body_bytes, seconds) = (number(16), number(2048), number(5));
+    std::fs::create_dir_all(&directory).expect("a directory for the files");
+    let directory = Path::new(&directory);
+    let span = Duration::from_secs(seconds as u64);
+
+    let mut ratios = Vec::new();
+    for round in 0..3 {
+        let raw = raw_rate(
+            &directory.join(format!("raw-{round}")),
+            producers,
+            body_bytes,
+            span,
+        );
+        let queue = directory.join(format!("queue-{round}"));
+        let (accepted, per_commit) = queue_rate(&queue, producers, body_bytes, span, Mode::Accept);
+        let queue = directory.join(format!("drained-{round}"));
+        let (drained, _) = queue_rate(&queue, producers, body_bytes, span, Mode::AcceptAndDeliver);
+        println!(
+            "raw {raw:.0}/s  queue {accepted:.0}/s ({per_commit:.1} a commit)  ratio {:.2}  accepted and delivered {drained:.0}/s",
+            accepted / raw
+        );
+        ratios.push(accepted / raw);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "{producers} producers, {body_bytes} bytes: ratio {:.2} (median of 3)",
+        ratios[1]
+    );
+    println!("resident: {}", resident());
+    std::fs::remove_dir_all(directory).expect("removing the files");
+}
+
+/// Append and fdatasync, shared by those who wait at the same time: what a disk can do.
+fn raw_rate(path: &Path, producers: usize, body_bytes: usize, span: Duration) -> f64 {
+    struct Group {
+        waiting: Mutex<(Vec<u8>, u64)>,
+        synced: Condvar,
+        file: Mutex<(File, u64)>,
+    }
+    let group = Group {
+        waiting: Mutex::new((Vec::new(), 0)),
+        synced: Condvar::new(),
+        file: Mutex::new((File::create(path).expect("a file"), 0)),
+    };
+    let (body, done) = (vec![b'x'; body_bytes], AtomicU64::new(0));
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..producers {
+            scope.spawn(|| {
+                while started.elapsed() < span {
+                    let ticket = {
+                        let mut waiting = group.waiting.lock().unwrap();
+                        waiting.0.extend_from_slice(&body);
+                        waiting.1 += 1;
+                        waiting.1
+                    };
+                    // Whoever gets the file writes for all who wait.
+                    let mut file = group.file.lock().unwrap();
+                    if file.1 < ticket {
+                        let (bytes, upto) = {
+                            let mut waiting = group.waiting.lock().unwrap();
+                            (std::mem::take(&mut waiting.0), waiting.1)
+                        };
+                        file.0.write_all(&bytes).unwrap();
+                        file.0.sync_data().unwrap();
+                        file.1 = upto;
+                        group.synced.notify_all();
+                    }
+                    drop(file);
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+}
+
+#[derive(Clone, Copy)]
+enum Mode {
+    Accept,
+    AcceptAndDeliver,
+}
+
+/// Messages a second, and records a commit.
+fn queue_rate(
+    directory: &Path,
+    producers: usize,
+    body_bytes: usize,
+    span: Duration,
+    mode: Mode,
+) -> (f64, f64) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let clock = Clock::starting_at(Timestamp::now());
+        let store = DiskStore::open(directory, clock, Events::default(), Options::default());
+        let store = Arc::new(store.expect("an empty directory"));
+        let body = Bytes::from(vec![b'x'; body_bytes]);
+        let started = Instant::now();
+        let tasks: Vec<_> = (0..producers)
+            .map(|_| tokio::spawn(produce(store.clone(), body.clone(), started, span, mode)))
+            .collect();
+        let mut done = 0;
+        for task in tasks {
+            done += task.await.expect("no panic");
+        }
+        let rate = f64::from(done) / started.elapsed().as_secs_f64();
+        let stats = store.stats();
+        store.close().await;
+        (rate, stats.records as f64 / stats.commits as f64)
+    })
+}
+
+async fn produce(
+    store: Arc<DiskStore>,
+    body: Bytes,
+    started: Instant,
+    span: Duration,
+    mode: Mode,
+) -> u32 {
+    let mut done = 0;
+    while started.elapsed() < span {
+        let id = store.next_id();
+        let message = store.accept(message(id, body.clone())).await;
+        message.expect("space on the disk");
+        match mode {
+            Mode::Accept => {}
+            Mode::AcceptAndDeliver => {
+                store
+                    .settle(delivered(id))
+                    .await
+                    .expect("space on the disk");
+            }
+        }
+        done += 1;
+    }
+    done
+}
+
+fn delivered(id: QueueId) -> Settlement {
+    let mut state = RecipientState::new(Timestamp::now());
+    state.state = State::Delivered;
+    Settlement {
+        id,
+        changes: vec![RecipientChange { index: 0, state }],
+        dsns: Vec::new(),
+    }
+}
+
+fn message(id: QueueId, body: Bytes) -> NewMessage {
+    let domain = Domain::parse("example.com").expect("a domain");
+    let mailbox = |local: &str| Mailbox::new(local.to_owned(), Host::Domain(domain.clone()));
+    NewMessage {
+        id,
+        envelope: Envelope {
+            reverse_path: ReversePath::Mailbox(mailbox("sender")),
+            recipients: vec![Recipient::plain(mailbox("recipient"))],
+            body_type: BodyType::SevenBit,
+            utf8: Default::default(),
+            ret: None,
+            envid: None,
+        },
+        arrival: Arrival {
+            at: Timestamp::now(),
+            client: None,
+            user: None,
+            dsn_of: None,
+        },
+        body,
+    }
+}
+
+fn resident() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS"));
+    line.unwrap_or("unknown").to_owned()
+}
