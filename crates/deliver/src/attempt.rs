@@ -241,3 +241,6 @@ fn last_words(job: &Job, index: u32, decision: &Decision) -> Verdict {
 fn after(now: Timestamp, pause: SignedDuration) -> Timestamp {
     now.checked_add(pause).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests;

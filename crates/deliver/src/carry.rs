@@ -435,9 +435,8 @@ impl Try {
                 }
             )
         };
-        let died = peer.messages > 0
-            && self.replaced == Once::NotYet
-            && outcomes.iter().all(lost_at_mail);
+        let died =
+            peer.messages > 0 && self.replaced == Once::NotYet && outcomes.iter().all(lost_at_mail);
         if died {
             self.replaced = Once::Done;
         }

@@ -86,7 +86,11 @@ fn in_words(
     };
     DialError {
         failure,
-        words: format!("connecting to {host} [{}] port {}{from}: {error}", address.ip(), address.port()),
+        words: format!(
+            "connecting to {host} [{}] port {}{from}: {error}",
+            address.ip(),
+            address.port()
+        ),
     }
 }
 
@@ -126,8 +130,16 @@ mod tests {
     #[test]
     fn addresses_of_our_own_network_are_told_from_public_ones() {
         for private in [
-            "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.1.1", "0.0.0.0", "::1",
-            "fe80::1", "fd00::1", "::ffff:127.0.0.1",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.1.1",
+            "0.0.0.0",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:127.0.0.1",
         ] {
             assert!(is_private(private.parse().unwrap()), "{private}");
         }
@@ -147,6 +159,10 @@ mod tests {
             .err()
             .unwrap();
         assert_eq!(error.failure, Failure::Refused);
-        assert!(error.words.contains("mx.example [127.0.0.1]"), "{}", error.words);
+        assert!(
+            error.words.contains("mx.example [127.0.0.1]"),
+            "{}",
+            error.words
+        );
     }
 }
