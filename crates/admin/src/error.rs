@@ -43,7 +43,11 @@ impl IntoResponse for ApiError {
                 let status = match error {
                     StoreError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
                     StoreError::Unknown(_) => StatusCode::NOT_FOUND,
-                    StoreError::Disk(_) | StoreError::Busy | StoreError::Stopped(_) => {
+                    StoreError::Taken(_) => StatusCode::CONFLICT,
+                    StoreError::Disk(_)
+                    | StoreError::Busy
+                    | StoreError::Stopped(_)
+                    | StoreError::Taken(_) => {
                         StatusCode::SERVICE_UNAVAILABLE
                     }
                 };
