@@ -1,0 +1,13 @@
+//! One file a command.
+
+pub mod config;
+pub mod policy;
+pub mod queue;
+pub mod reload;
+pub mod select;
+pub mod send;
+pub mod show;
+pub mod status;
+pub mod summary;
+pub mod user;
+pub mod wait;

@@ -1,0 +1,565 @@
+//! `relayctl queue ...`: look at messages, try them now, delete them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use relay_admin::api::Command;
+use relay_admin::select::Selection;
+use relay_admin::view::{
+    Deleted, Flushed, MessageDetail, MessageView, PageView, SummaryView, Untried,
+};
+
+use crate::Output;
+use crate::client::{Client, Pairs};
+use crate::command::select::Select;
+use crate::command::wait::{Ended, Look, until_finished};
+use crate::command::{show, summary};
+use crate::outcome::{Done, Outcome, Trouble};
+use crate::prompt::{self, Answer};
+use crate::text::{self, Format, Screen, Tone};
+
+#[derive(clap::Subcommand)]
+pub enum Queue {
+    /// Messages in the queue, and below them those that have left it lately
+    List {
+        #[command(flatten)]
+        select: Select,
+        /// Show at most so many messages [default: 50; all with --json]
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// Only messages that have left the queue lately (relayd remembers some of them)
+        #[arg(long)]
+        finished: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// One message: every attempt, what it waits for, when it is tried next
+    Show {
+        id: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Try messages now, whatever their next time and their site's suspension; nothing selected:
+    /// all. Rate limits are kept
+    Flush {
+        #[command(flatten)]
+        select: Select,
+        /// Wait until they have been tried
+        #[arg(long)]
+        wait: bool,
+        /// Wait no longer than this, such as 30s or 10m
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = text::parse_span)]
+        timeout: u64,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Discard recipients that are not finished; no report is sent to the sender
+    Delete {
+        #[command(flatten)]
+        select: Select,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Who is stuck, since when: waiting recipients by domain and age
+    Summary {
+        #[command(flatten)]
+        select: Select,
+        /// Show at most so many domains
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Messages shown in text where nothing else is said.
+const LIMIT: usize = 50;
+/// Messages asked for at once.
+const PAGE: usize = 500;
+/// Finished ones below the list.
+const FINISHED: usize = 10;
+/// Recipients of one message shown in the list.
+const RECIPIENTS: usize = 5;
+
+impl Queue {
+    pub async fn run(self, client: &Client, screen: &Screen) -> Outcome {
+        match self {
+            Queue::List {
+                select,
+                limit,
+                finished,
+                output,
+            } => {
+                let what = if finished { What::Finished } else { What::Live };
+                let selection = select.selection();
+                match output.format() {
+                    Format::Json => list_json(client, &selection, limit, what).await,
+                    Format::Text => list_text(client, &selection, limit, what, screen).await,
+                }
+            }
+            Queue::Show { id, output } => show_one(client, &id, output.format(), screen).await,
+            Queue::Flush {
+                select,
+                wait,
+                timeout,
+                output,
+            } => {
+                let most = wait.then(|| Duration::from_secs(timeout));
+                flush(client, select.selection(), most, output.format()).await
+            }
+            Queue::Delete {
+                select,
+                yes,
+                output,
+            } => {
+                let selection = select.deliberate()?;
+                if !yes {
+                    confirm(client, &selection).await?;
+                }
+                delete(client, selection, output.format()).await
+            }
+            Queue::Summary {
+                select,
+                limit,
+                output,
+            } => {
+                let selection = select.selection();
+                summarize(client, &selection, limit, output.format(), screen).await
+            }
+        }
+    }
+}
+
+/// Which messages a list is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Those in the queue; in text, the latest finished ones below.
+    Live,
+    Finished,
+}
+
+impl What {
+    fn path(self) -> &'static str {
+        match self {
+            What::Live => "/v1/queue",
+            What::Finished => "/v1/queue/finished",
+        }
+    }
+}
+
+async fn list_json(
+    client: &Client,
+    selection: &Selection,
+    limit: Option<usize>,
+    what: What,
+) -> Outcome {
+    let mut left = limit.unwrap_or(usize::MAX);
+    let mut after = None;
+    while left > 0 {
+        let page = page(client, what, selection, left.min(PAGE), after).await?;
+        for message in &page.messages {
+            println!("{}", text::json_line(message));
+        }
+        left -= page.messages.len().min(left);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    Ok(Done::Well)
+}
+
+async fn list_text(
+    client: &Client,
+    selection: &Selection,
+    limit: Option<usize>,
+    what: What,
+    screen: &Screen,
+) -> Outcome {
+    let limit = limit.unwrap_or(LIMIT);
+    let (live, done) = match what {
+        What::Live => (
+            Some(page(client, what, selection, limit, None).await?),
+            page(client, What::Finished, selection, FINISHED, None).await?,
+        ),
+        What::Finished => (None, page(client, what, selection, limit, None).await?),
+    };
+    let text = render(live.as_ref(), &done, Timestamp::now(), screen);
+    println!("{text}");
+    Ok(Done::Well)
+}
+
+async fn page(
+    client: &Client,
+    what: What,
+    selection: &Selection,
+    limit: usize,
+    after: Option<String>,
+) -> Result<PageView, Trouble> {
+    let mut pairs: Pairs = selection.to_pairs();
+    pairs.push(("limit", limit.to_string()));
+    pairs.extend(after.map(|id| ("after", id)));
+    client.get(what.path(), &pairs).await
+}
+
+fn render(live: Option<&PageView>, done: &PageView, now: Timestamp, screen: &Screen) -> String {
+    let mut parts = Vec::new();
+    match live {
+        Some(page) if page.messages.is_empty() => parts.push("No messages wait.".to_owned()),
+        Some(page) => {
+            let headers = ["ID", "AGE", "TO", "STATE", "TRIES", "NEXT", "LAST REPLY"];
+            let rows = page.messages.iter().flat_map(|m| rows(m, now)).collect();
+            parts.push(screen.paint_states(&text::table(&headers, rows, screen)));
+            if page.next.is_some() {
+                let shown = text::count(page.messages.len() as u64, "message");
+                parts.push(format!("The first {shown}; more with --limit."));
+            }
+        }
+        None => {}
+    }
+    if !done.messages.is_empty() {
+        let headers = ["ID", "WHEN", "TO", "STATE", "TRIES", "LAST REPLY"];
+        let rows = done.messages.iter().flat_map(|m| done_rows(m, now));
+        let table = text::table(&headers, rows.collect(), screen);
+        parts.push(format!(
+            "{}\n{}",
+            screen.paint("Recently finished", Tone::Strong),
+            screen.paint_states(&table)
+        ));
+    } else if live.is_none() {
+        parts.push("relayd remembers no finished messages.".to_owned());
+    }
+    parts.join("\n\n")
+}
+
+fn rows(message: &MessageView, now: Timestamp) -> Vec<Vec<String>> {
+    let age = u64::try_from(now.duration_since(message.arrived).as_secs()).unwrap_or(0);
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for recipient in message.recipients.iter().take(RECIPIENTS) {
+        let first = rows.is_empty();
+        let only_first = |text: String| if first { text } else { String::new() };
+        rows.push(vec![
+            only_first(message.id.clone()),
+            only_first(text::span(age)),
+            text::shortened(&recipient.address, 30),
+            recipient.state.clone(),
+            recipient.attempts.to_string(),
+            recipient
+                .next_attempt
+                .map_or_else(String::new, |at| text::until(at, now)),
+            recipient.last_reply.clone().unwrap_or_default(),
+        ]);
+    }
+    rows.extend(and_more(message, 7));
+    rows
+}
+
+fn done_rows(message: &MessageView, now: Timestamp) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for recipient in message.recipients.iter().take(RECIPIENTS) {
+        let first = rows.is_empty();
+        rows.push(vec![
+            if first {
+                message.id.clone()
+            } else {
+                String::new()
+            },
+            recipient
+                .last_attempt
+                .map_or_else(String::new, |at| text::ago(at, now)),
+            text::shortened(&recipient.address, 30),
+            recipient.state.clone(),
+            recipient.attempts.to_string(),
+            recipient.last_reply.clone().unwrap_or_default(),
+        ]);
+    }
+    rows.extend(and_more(message, 6));
+    rows
+}
+
+/// A row that says how many recipients are not shown.
+fn and_more(message: &MessageView, columns: usize) -> Option<Vec<String>> {
+    let more = message.recipients.len().saturating_sub(RECIPIENTS);
+    if more == 0 {
+        return None;
+    }
+    let mut row = vec![String::new(); columns];
+    if let Some(cell) = row.get_mut(2) {
+        *cell = format!("and {more} more");
+    }
+    Some(row)
+}
+
+async fn show_one(client: &Client, id: &str, format: Format, screen: &Screen) -> Outcome {
+    let path = format!("/v1/queue/{}", crate::client::percent_encoded(id));
+    let detail: MessageDetail = client.get(&path, &Pairs::new()).await?;
+    match format {
+        Format::Json => println!("{}", text::json_line(&detail)),
+        Format::Text => println!("{}", show::render(&detail, Timestamp::now(), screen)),
+    }
+    Ok(Done::Well)
+}
+
+/// `most`: how long to wait until they have been tried; None: not at all.
+async fn flush(
+    client: &Client,
+    selection: Selection,
+    most: Option<Duration>,
+    format: Format,
+) -> Outcome {
+    let narrowed = !selection.is_everything();
+    let command = Command {
+        select: selection.clone(),
+        all: !narrowed,
+    };
+    let flushed: Flushed = client.post("/v1/queue/flush", &command).await?;
+    match format {
+        Format::Json => println!("{}", text::json_line(&flushed)),
+        Format::Text => {
+            let messages = text::count(flushed.messages, "message");
+            println!("{messages} made due");
+        }
+    }
+    if flushed.messages == 0 {
+        return Ok(if narrowed { Done::NotWell } else { Done::Well });
+    }
+    match most {
+        Some(most) => wait_for_flushed(client, &selection, &flushed, most).await,
+        None => Ok(Done::Well),
+    }
+}
+
+async fn wait_for_flushed(
+    client: &Client,
+    selection: &Selection,
+    flushed: &Flushed,
+    most: Duration,
+) -> Outcome {
+    let mut pairs = selection.to_pairs();
+    pairs.push(("since", flushed.at.to_string()));
+    let ended = until_finished(flushed.messages, most, || async {
+        let look: Untried = client.get("/v1/queue/untried", &pairs).await?;
+        Ok(match look.untried {
+            0 => Look::Finished,
+            untried => Look::Waiting(untried),
+        })
+    });
+    match ended.await? {
+        Ended::Finished => {
+            eprintln!("all have been tried");
+            Ok(Done::Well)
+        }
+        Ended::TimeIsOver(untried) => {
+            let messages = text::count(untried, "message");
+            eprintln!("the time is over and {messages} not tried yet; see relayctl queue list");
+            Ok(Done::NotWell)
+        }
+    }
+}
+
+/// Asks at a terminal; elsewhere `--yes` is needed.
+async fn confirm(client: &Client, selection: &Selection) -> Result<(), Trouble> {
+    if !prompt::is_interactive() {
+        return Err(Trouble::Usage(
+            "deleting cannot be undone: say --yes, since there is no terminal to ask at".to_owned(),
+        ));
+    }
+    let mut pairs = selection.to_pairs();
+    pairs.push(("limit", "1".to_owned()));
+    let summary: SummaryView = client.get("/v1/queue/summary", &pairs).await?;
+    let recipients = text::count(summary.total.recipients, "recipient");
+    let answer = prompt::confirm(&format!("Discard {recipients}, without a report?"))
+        .map_err(|error| Trouble::NotWell(format!("no answer: {error}")))?;
+    match answer {
+        Answer::Yes => Ok(()),
+        Answer::No => Err(Trouble::NotWell("nothing deleted".to_owned())),
+    }
+}
+
+async fn delete(client: &Client, selection: Selection, format: Format) -> Outcome {
+    let command = Command {
+        all: selection.is_everything(),
+        select: selection,
+    };
+    let deleted: Deleted = client.post("/v1/queue/delete", &command).await?;
+    match format {
+        Format::Json => println!("{}", text::json_line(&deleted)),
+        Format::Text => println!(
+            "{} of {} discarded",
+            text::count(deleted.recipients, "recipient"),
+            text::count(deleted.messages, "message")
+        ),
+    }
+    Ok(match deleted.recipients {
+        0 => Done::NotWell,
+        _ => Done::Well,
+    })
+}
+
+async fn summarize(
+    client: &Client,
+    selection: &Selection,
+    limit: usize,
+    format: Format,
+    screen: &Screen,
+) -> Outcome {
+    let mut pairs = selection.to_pairs();
+    pairs.push(("limit", limit.to_string()));
+    let view: SummaryView = client.get("/v1/queue/summary", &pairs).await?;
+    match format {
+        Format::Json => {
+            for row in view.domains.iter().chain([&view.total]) {
+                println!("{}", text::json_line(row));
+            }
+        }
+        Format::Text => println!("{}", summary::render(&view, screen)),
+    }
+    Ok(Done::Well)
+}
+
+#[cfg(test)]
+pub mod samples {
+    //! Fixed views for the tests of this and other commands.
+
+    use jiff::{SignedDuration, Timestamp};
+    use relay_admin::view::{MessageView, RecipientView};
+
+    pub fn now() -> Timestamp {
+        "2026-11-22T16:00:00Z".parse().unwrap()
+    }
+
+    pub fn at(seconds_from_now: i64) -> Timestamp {
+        now() + SignedDuration::from_secs(seconds_from_now)
+    }
+
+    pub fn recipient(address: &str, state: &str, reply: &str) -> RecipientView {
+        RecipientView {
+            address: address.to_owned(),
+            state: state.to_owned(),
+            attempts: 1,
+            next_attempt: None,
+            expires: None,
+            last_attempt: Some(at(-240)),
+            last_reply: Some(reply.to_owned()),
+            rule: None,
+            category: None,
+            host: None,
+            history: Vec::new(),
+        }
+    }
+
+    pub fn message(id: &str, recipients: Vec<RecipientView>) -> MessageView {
+        MessageView {
+            id: id.to_owned(),
+            sender: "a@x.test".to_owned(),
+            size: 2_048,
+            arrived: at(-240),
+            user: Some("billing".to_owned()),
+            recipients,
+        }
+    }
+
+    pub fn deferred() -> MessageView {
+        let mut waiting = recipient(
+            "greylist@example.com",
+            "deferred",
+            "450 4.7.1 Greylisted, come back in 30 seconds and then try this very same thing again",
+        );
+        waiting.next_attempt = Some(at(300));
+        waiting.expires = Some(at(5 * 86_400 - 240));
+        let bounced = recipient("bounce@example.com", "bounced", "550 5.1.1 No such user");
+        message("3f7k9q2mxt4p", vec![waiting, bounced])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn page_of(messages: Vec<MessageView>, next: Option<&str>) -> PageView {
+        PageView {
+            messages,
+            next: next.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_list_shows_what_waits_and_what_has_just_left() {
+        let live = page_of(vec![samples::deferred()], Some("3f7k9q2mxt4p"));
+        let delivered = samples::recipient("ok@example.com", "delivered", "250 2.0.0 Accepted");
+        let done = page_of(
+            vec![samples::message("3f7k9q2mxt4q", vec![delivered])],
+            None,
+        );
+        let text = render(Some(&live), &done, samples::now(), &Screen::plain());
+        expect![[r#"
+            ID            AGE  TO                    STATE     TRIES  NEXT   LAST REPLY
+            3f7k9q2mxt4p  4m   greylist@example.com  deferred  1      in 5m  450 4.7.1 Greylisted, come back in…
+                               bounce@example.com    bounced   1             550 5.1.1 No such user
+
+            The first 1 message; more with --limit.
+
+            Recently finished
+            ID            WHEN    TO              STATE      TRIES  LAST REPLY
+            3f7k9q2mxt4q  4m ago  ok@example.com  delivered  1      250 2.0.0 Accepted"#]]
+        .assert_eq(&text);
+        assert!(text.lines().all(|line| line.chars().count() <= 100));
+    }
+
+    #[test]
+    fn a_message_with_many_recipients_takes_few_lines() {
+        let with = |number: usize| {
+            let recipients = (0..number)
+                .map(|n| samples::recipient(&format!("r{n}@example.com"), "queued", ""))
+                .collect();
+            samples::message("3f7k9q2mxt4p", recipients)
+        };
+        let rows = rows(&with(8), samples::now());
+        assert_eq!(rows.len(), 6);
+        assert_eq!(rows[5][2], "and 3 more");
+        assert_eq!(done_rows(&with(5), samples::now()).len(), 5);
+    }
+
+    #[test]
+    fn an_empty_queue_says_so() {
+        let none = page_of(Vec::new(), None);
+        let screen = Screen::plain();
+        assert_eq!(
+            render(Some(&none), &none, samples::now(), &screen),
+            "No messages wait."
+        );
+        assert_eq!(
+            render(None, &none, samples::now(), &screen),
+            "relayd remembers no finished messages."
+        );
+    }
+
+    #[test]
+    fn a_list_row_in_json_has_the_keys_of_the_contract() {
+        let line = text::json_line(&samples::deferred());
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        for key in ["id", "sender", "size", "arrived", "recipients"] {
+            assert!(value.get(key).is_some(), "{key}: {line}");
+        }
+        for key in [
+            "address",
+            "state",
+            "attempts",
+            "next_attempt",
+            "expires",
+            "last_reply",
+            "rule",
+            "category",
+            "host",
+        ] {
+            assert!(value["recipients"][0].get(key).is_some(), "{key}: {line}");
+        }
+        assert_eq!(value["arrived"], "2026-11-22T15:56:00Z");
+        assert!(!line.contains('\n'));
+    }
+}
