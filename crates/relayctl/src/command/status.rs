@@ -1,0 +1,224 @@
+//! `relayctl status`: one screen.
+
+use jiff::Timestamp;
+use relay_admin::view::{AlertView, SiteStatus, StatusView};
+
+use crate::client::{Client, Pairs};
+use crate::outcome::{Done, Outcome};
+use crate::text::{self, Format, Screen, Tone};
+
+pub async fn run(client: &Client, format: Format, screen: &Screen) -> Outcome {
+    let status: StatusView = client.get("/v1/status", &Pairs::new()).await?;
+    match format {
+        Format::Json => println!("{}", text::json_line(&status)),
+        Format::Text => println!("{}", render(&status, Timestamp::now(), screen)),
+    }
+    Ok(match status.health.as_str() {
+        "well" => Done::Well,
+        _ => Done::NotWell,
+    })
+}
+
+fn render(status: &StatusView, now: Timestamp, screen: &Screen) -> String {
+    let tone = match status.health.as_str() {
+        "well" => Tone::Good,
+        _ => Tone::Bad,
+    };
+    let mut lines = vec![format!(
+        "relayd {} on {} is {}, up {}",
+        status.version,
+        status.hostname,
+        screen.paint(&status.health, tone),
+        text::span(status.uptime)
+    )];
+    let problems = status.problems.iter();
+    lines.extend(problems.map(|problem| format!("  {}", screen.paint(problem, Tone::Bad))));
+    lines.push(String::new());
+    lines.extend(queue(status));
+    lines.extend(flow(status));
+    if !status.sites.is_empty() {
+        lines.push(String::new());
+        lines.push(sites(&status.sites, now, screen));
+    }
+    for alert in &status.alerts {
+        lines.push(String::new());
+        lines.push(self::alert(alert, now, screen));
+    }
+    lines.join("\n")
+}
+
+fn queue(status: &StatusView) -> [String; 2] {
+    let queue = &status.queue;
+    let oldest = match queue.oldest_age {
+        Some(age) => format!(", the oldest {} old", text::span(age)),
+        None => String::new(),
+    };
+    [
+        format!(
+            "Queue        {}, {}{oldest}",
+            text::count(queue.messages, "message"),
+            text::size(queue.bytes)
+        ),
+        format!(
+            "Recipients   {} not tried yet, {} deferred, {} held",
+            queue.queued, queue.deferred, queue.held
+        ),
+    ]
+}
+
+fn flow(status: &StatusView) -> [String; 2] {
+    let (counts, rates) = (&status.counts, &status.rates);
+    [
+        format!(
+            "Since start  {} accepted; {} delivered, {} bounced, {} discarded; deferred {} times",
+            text::count(counts.accepted, "message"),
+            counts.delivered,
+            counts.bounced,
+            counts.discarded,
+            counts.deferred
+        ),
+        format!(
+            "Per minute   {} accepted, {} delivered, {} bounced, {} deferred",
+            rates.accepted_per_minute,
+            rates.delivered_per_minute,
+            rates.bounced_per_minute,
+            rates.deferred_per_minute
+        ),
+    ]
+}
+
+fn sites(sites: &[SiteStatus], now: Timestamp, screen: &Screen) -> String {
+    let headers = [
+        "SITE",
+        "READY",
+        "WAITING",
+        "SESSIONS",
+        "RATE",
+        "SUSPENDED",
+        "WHY",
+    ];
+    let rows = sites
+        .iter()
+        .map(|site| {
+            vec![
+                text::shortened(&site.site, 36),
+                (site.ready + site.in_flight).to_string(),
+                site.waiting.to_string(),
+                format!("{}/{}", site.sessions, site.window.min(site.connections)),
+                site.rate
+                    .map_or_else(String::new, |rate| format!("{rate:.1}/s")),
+                site.suspended_until
+                    .map_or_else(String::new, |at| format!("ends {}", text::until(at, now))),
+                site.why.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    text::table(&headers, rows, screen)
+}
+
+fn alert(alert: &AlertView, now: Timestamp, screen: &Screen) -> String {
+    format!(
+        "{} {} ({}): {} waiting, last {}\n  {}",
+        screen.paint("Alert:", Tone::Bad),
+        alert.rule,
+        alert.category,
+        text::count(alert.recipients, "recipient"),
+        text::ago(alert.at, now),
+        text::harmless(&alert.reply)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use relay_admin::view::{Counts, QueueStatus, Rates};
+
+    use super::*;
+    use crate::command::queue::samples;
+
+    fn status() -> StatusView {
+        StatusView {
+            health: "well".to_owned(),
+            problems: Vec::new(),
+            version: "0.1.0".to_owned(),
+            hostname: "relay.example.com".to_owned(),
+            started: samples::at(-7_500),
+            uptime: 7_500,
+            queue: QueueStatus {
+                messages: 12,
+                queued: 3,
+                deferred: 9,
+                held: 0,
+                bytes: 34_000,
+                oldest: Some(samples::at(-3_600)),
+                oldest_age: Some(3_600),
+            },
+            counts: Counts {
+                accepted: 100,
+                delivered: 80,
+                deferred: 14,
+                bounced: 8,
+                discarded: 0,
+            },
+            rates: Rates {
+                accepted_per_minute: 4.0,
+                delivered_per_minute: 3.5,
+                deferred_per_minute: 0.0,
+                bounced_per_minute: 0.0,
+            },
+            sites: Vec::new(),
+            alerts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_healthy_relay_fills_a_few_lines() {
+        expect![[r#"
+            relayd 0.1.0 on relay.example.com is well, up 2h5m
+
+            Queue        12 messages, 34 kB, the oldest 1h old
+            Recipients   3 not tried yet, 9 deferred, 0 held
+            Since start  100 messages accepted; 80 delivered, 8 bounced, 0 discarded; deferred 14 times
+            Per minute   4 accepted, 3.5 delivered, 0 bounced, 0 deferred"#]]
+        .assert_eq(&render(&status(), samples::now(), &Screen::plain()));
+    }
+
+    #[test]
+    fn trouble_is_named_with_its_site_and_rule() {
+        let mut status = status();
+        status.health = "unwell".to_owned();
+        status.problems = vec!["rule ip-blocked asks for a person".to_owned()];
+        status.sites = vec![SiteStatus {
+            site: "mx.example.net".to_owned(),
+            waiting: 9,
+            window: 5,
+            connections: 20,
+            rate: Some(2.5),
+            suspended_until: Some(samples::at(900)),
+            why: Some("ip-blocked".to_owned()),
+            ..SiteStatus::default()
+        }];
+        status.alerts = vec![AlertView {
+            at: samples::at(-60),
+            rule: "ip-blocked".to_owned(),
+            category: "ip-blocked".to_owned(),
+            reply: "550 5.7.1 listed".to_owned(),
+            recipients: 9,
+        }];
+        expect![[r#"
+            relayd 0.1.0 on relay.example.com is unwell, up 2h5m
+              rule ip-blocked asks for a person
+
+            Queue        12 messages, 34 kB, the oldest 1h old
+            Recipients   3 not tried yet, 9 deferred, 0 held
+            Since start  100 messages accepted; 80 delivered, 8 bounced, 0 discarded; deferred 14 times
+            Per minute   4 accepted, 3.5 delivered, 0 bounced, 0 deferred
+
+            SITE            READY  WAITING  SESSIONS  RATE   SUSPENDED    WHY
+            mx.example.net  0      9        0/5       2.5/s  ends in 15m  ip-blocked
+
+            Alert: ip-blocked (ip-blocked): 9 recipients waiting, last 1m ago
+              550 5.7.1 listed"#]]
+        .assert_eq(&render(&status, samples::now(), &Screen::plain()));
+    }
+}
