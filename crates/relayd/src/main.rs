@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use relay_config::LogFormat;
+use relay_observe::log::Format;
 
 /// The allocator: a relay lives long and allocates small; this one keeps its memory together.
 #[global_allocator]
@@ -60,7 +62,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     relay_observe::log::init(
-        settings.config.log.format.into_observed(),
+        log_format(settings.config.log.format),
         &settings.config.log.level,
     );
     for warning in &settings.warnings {
@@ -73,5 +75,14 @@ fn main() -> ExitCode {
             eprintln!("relayd: {error}");
             ExitCode::from(error.exit_status())
         }
+    }
+}
+
+/// The configuration is pure and does not know the log; both name the same three.
+fn log_format(format: LogFormat) -> Format {
+    match format {
+        LogFormat::Auto => Format::Auto,
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
     }
 }

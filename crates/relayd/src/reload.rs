@@ -76,7 +76,8 @@ impl Reloader {
             mut warnings,
         } = settings;
         warnings.extend(self.needs_restart(&config));
-        self.accepting.reload(&config, listener_tls);
+        self.accepting
+            .reload(relay_submission::Settings::new(&config), listener_tls);
         self.sending
             .router
             .reload(relay_deliver::run::route_settings(&config));

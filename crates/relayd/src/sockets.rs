@@ -1,6 +1,5 @@
 //! The listening sockets: those that systemd passed, and those we bind ourselves.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::FromRawFd;
@@ -20,8 +19,11 @@ pub fn bind(listeners: &[Listener], events: &Events) -> Result<Vec<Bound>, Strin
     let mut passed = passed_by_systemd()?;
     let mut bound = Vec::new();
     for listener in listeners {
-        let socket = match passed.remove(&listener.address) {
-            Some(socket) => socket,
+        let socket = match passed
+            .iter()
+            .position(|(address, _)| *address == listener.address)
+        {
+            Some(place) => passed.swap_remove(place).1,
             None => open(&listener.address).map_err(|error| explain(&listener.address, &error))?,
         };
         events.emit(Event::Listening {
@@ -32,7 +34,7 @@ pub fn bind(listeners: &[Listener], events: &Events) -> Result<Vec<Bound>, Strin
             listener: listener.clone(),
         });
     }
-    if let Some(address) = passed.keys().next() {
+    if let Some((address, _)) = passed.first() {
         return Err(format!(
             "systemd passed a socket on {} that no [[listener]] names: add one with this address, or mend relayd.socket",
             text(address)
@@ -70,14 +72,15 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-fn passed_by_systemd() -> Result<HashMap<ListenAddress, Socket>, String> {
-    let mut passed = HashMap::new();
+fn passed_by_systemd() -> Result<Vec<(ListenAddress, Socket)>, String> {
+    let mut passed = Vec::new();
     let descriptors = sd_notify::listen_fds()
         .map_err(|error| format!("the sockets that systemd passed: {error}"))?;
     for descriptor in descriptors {
-        let (address, socket) = adopt(descriptor)
-            .map_err(|error| format!("socket {descriptor} from systemd: {error}"))?;
-        passed.insert(address, socket);
+        passed.push(
+            adopt(descriptor)
+                .map_err(|error| format!("socket {descriptor} from systemd: {error}"))?,
+        );
     }
     Ok(passed)
 }

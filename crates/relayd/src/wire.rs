@@ -108,7 +108,7 @@ impl Running {
             clock,
             events.clone(),
             store.clone(),
-            &config,
+            relay_submission::Settings::new(&config),
             settings.listener_tls,
             Arc::new(ToDispatcher(delivery.clone())),
         ));
@@ -251,7 +251,9 @@ fn start_admin(
         version: env!("CARGO_PKG_VERSION"),
     };
     Ok(tokio::spawn(async move {
-        if let Err(error) = relay_admin::serve(listener, Arc::new(world), shutdown).await {
+        if let Err(error) =
+            relay_admin::serve(listener, Arc::new(world), shutdown.cancelled_owned()).await
+        {
             tracing::error!("the operator's socket: {error}");
         }
     }))

@@ -123,7 +123,7 @@ impl Relay {
                 panic!("relayd ended with {status}:\n{}", self.log().join("\n"));
             }
             let log = self.log();
-            log.iter().any(|line| line.contains("\"ready\"")).then_some(())?;
+            log.iter().any(|line| line.contains("\"started\"")).then_some(())?;
             log.iter().find_map(|line| listening_address(line))
         });
     }
