@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -64,12 +64,10 @@ fn main() {
 fn raw_rate(path: &Path, producers: usize, body_bytes: usize, span: Duration) -> f64 {
     struct Group {
         waiting: Mutex<(Vec<u8>, u64)>,
-        synced: Condvar,
         file: Mutex<(File, u64)>,
     }
     let group = Group {
         waiting: Mutex::new((Vec::new(), 0)),
-        synced: Condvar::new(),
         file: Mutex::new((File::create(path).expect("a file"), 0)),
     };
     let (body, done) = (vec![b'x'; body_bytes], AtomicU64::new(0));
@@ -79,22 +77,21 @@ fn raw_rate(path: &Path, producers: usize, body_bytes: usize, span: Duration) ->
             scope.spawn(|| {
                 while started.elapsed() < span {
                     let ticket = {
-                        let mut waiting = group.waiting.lock().unwrap();
+                        let mut waiting = group.waiting.lock().expect("no panic");
                         waiting.0.extend_from_slice(&body);
                         waiting.1 += 1;
                         waiting.1
                     };
                     // Whoever gets the file writes for all who wait.
-                    let mut file = group.file.lock().unwrap();
+                    let mut file = group.file.lock().expect("no panic");
                     if file.1 < ticket {
                         let (bytes, upto) = {
-                            let mut waiting = group.waiting.lock().unwrap();
+                            let mut waiting = group.waiting.lock().expect("no panic");
                             (std::mem::take(&mut waiting.0), waiting.1)
                         };
-                        file.0.write_all(&bytes).unwrap();
-                        file.0.sync_data().unwrap();
+                        file.0.write_all(&bytes).expect("space on the disk");
+                        file.0.sync_data().expect("a disk that syncs");
                         file.1 = upto;
-                        group.synced.notify_all();
                     }
                     drop(file);
                     done.fetch_add(1, Ordering::Relaxed);

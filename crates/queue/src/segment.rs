@@ -185,6 +185,10 @@ pub(crate) enum Headless {
 
 /// What lies at a place of a segment.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, handed on at once"
+)]
 pub(crate) enum Item<'a> {
     Record {
         record: Record,

@@ -38,6 +38,11 @@ async fn what_was_accepted_and_settled_is_the_same_after_a_restart_and_after_a_k
         );
         assert_eq!((again.bytes, again.oldest), (stats.bytes, stats.oldest));
     }
+    let index = std::fs::read_to_string(directory.path().join("CURRENT")).unwrap();
+    assert_eq!(
+        index, "index-1\n",
+        "a restart in good order rebuilds nothing"
+    );
 }
 
 #[tokio::test]

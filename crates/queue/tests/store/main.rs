@@ -1,5 +1,10 @@
 //! The queue through its seam: what it keeps over restarts, kills, damage and concurrent use.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy allows it in test functions only, not in their helpers"
+)]
+
 mod common;
 mod concurrent;
 mod damage;
