@@ -1,0 +1,361 @@
+//! The API over a real unix socket, with the in-memory store and a dispatcher that only takes notes.
+
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use relay_admin::view::SiteStatus;
+use relay_admin::{AdminWorld, Dispatcher, Later};
+use relay_config::Config;
+use relay_observe::{Clock, Events};
+use relay_queue::memory::MemoryStore;
+use relay_queue::{Attempt, Message, RecipientChange, Settlement, State, Store};
+use relay_smtp::{Phase, QueueId};
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Notes {
+    fn write(&self, note: String) {
+        self.0.lock().unwrap().push(note);
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Dispatcher for Notes {
+    fn enqueue(&self, message: Arc<Message>) -> Later<'_, ()> {
+        self.write(format!("enqueue {}", message.id));
+        Box::pin(std::future::ready(()))
+    }
+
+    fn flush(&self, ids: Option<Vec<QueueId>>) -> Later<'_, u64> {
+        let count = ids.as_ref().map(Vec::len);
+        self.write(format!("flush {count:?}"));
+        Box::pin(std::future::ready(count.unwrap_or(77) as u64))
+    }
+
+    fn remove(&self, id: QueueId) -> Later<'_, ()> {
+        self.write(format!("remove {id}"));
+        Box::pin(std::future::ready(()))
+    }
+
+    fn sites(&self) -> Later<'_, Vec<SiteStatus>> {
+        let site = SiteStatus {
+            site: "mx.example.com".to_owned(),
+            waiting: 3,
+            ..SiteStatus::default()
+        };
+        Box::pin(std::future::ready(vec![site]))
+    }
+
+    fn blocked_by(&self, _id: QueueId) -> Later<'_, Vec<String>> {
+        let words = "waits for its next attempt".to_owned();
+        Box::pin(std::future::ready(vec![words]))
+    }
+}
+
+/// A served API.
+struct Api {
+    _directory: tempfile::TempDir,
+    socket: std::path::PathBuf,
+    store: Arc<dyn Store>,
+    notes: Arc<Notes>,
+    clock: Clock,
+}
+
+impl Api {
+    fn start() -> Api {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("relayd.sock");
+        let clock = Clock::starting_at("2026-11-22T16:00:00Z".parse().unwrap());
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock));
+        let notes = Arc::new(Notes::default());
+        let mut config = Config::default_for("relay.example.com");
+        config.submission.message_bytes_max = 10_000;
+        let world = Arc::new(AdminWorld {
+            clock,
+            events: Events::default(),
+            store: Arc::clone(&store),
+            dispatcher: notes.clone(),
+            config: Arc::new(ArcSwap::from_pointee(config)),
+            reload: Box::new(|| {
+                let mistakes = vec!["relayd.toml:3: hostname: no".to_owned()];
+                Box::pin(std::future::ready(Err(mistakes)))
+            }),
+            started: clock.now(),
+            version: "0.1.0",
+        });
+        let listener = relay_admin::bind(&socket).unwrap();
+        tokio::spawn(relay_admin::serve(
+            listener,
+            world,
+            std::future::pending::<()>(),
+        ));
+        Api {
+            _directory: directory,
+            socket,
+            store,
+            notes,
+            clock,
+        }
+    }
+
+    async fn get(&self, target: &str) -> (u16, Value) {
+        self.ask(Method::GET, target, Vec::new()).await
+    }
+
+    async fn post(&self, target: &str, body: Value) -> (u16, Value) {
+        self.ask(Method::POST, target, body.to_string().into_bytes())
+            .await
+    }
+
+    async fn ask(&self, method: Method, target: &str, body: Vec<u8>) -> (u16, Value) {
+        let stream = UnixStream::connect(&self.socket).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header("host", "relayd")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
+        (
+            status,
+            serde_json::from_slice(&body).unwrap_or_else(|_| text()),
+        )
+    }
+
+    /// Hands in a message; returns its id.
+    async fn send(&self, to: &[&str]) -> String {
+        let to: Vec<String> = to.iter().map(|to| format!("to={to}")).collect();
+        let target = format!("/v1/messages?from=a@x.test&{}", to.join("&"));
+        let message = b"Subject: t\n\nbody\n".to_vec();
+        let (status, answer) = self.ask(Method::POST, &target, message).await;
+        assert_eq!(status, 202, "{answer}");
+        answer["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Settles one recipient as an attempt would.
+    async fn settle(&self, id: &str, index: u32, to: State, reply: &str, action: &str) {
+        let id: QueueId = id.parse().unwrap();
+        let message = self.store.message(id).await.unwrap().unwrap();
+        let mut state = message.recipients[index as usize].clone();
+        state.state = to;
+        state.record(Attempt {
+            at: self.clock.now(),
+            host: Some("mx.example.com [192.0.2.7]".to_owned()),
+            tls: None,
+            phase: Phase::Rcpt,
+            reply: reply.to_owned(),
+            category: "ip-blocked".to_owned(),
+            action: action.to_owned(),
+            rule: "some-rule".to_owned(),
+        });
+        let settlement = Settlement {
+            id,
+            changes: vec![RecipientChange { index, state }],
+            dsns: Vec::new(),
+        };
+        self.store.settle(settlement).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_message_handed_in_is_stored_with_received_and_given_to_the_dispatcher() {
+    let api = Api::start();
+    let id = api.send(&["ok@example.com", "b@example.net"]).await;
+    assert_eq!(api.notes.take(), [format!("enqueue {id}")]);
+    let body = api.store.body(id.parse().unwrap()).await.unwrap().unwrap();
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    assert!(body.starts_with("Received: "), "{body}");
+    assert!(body.contains(&id), "{body}");
+    assert!(body.contains("\r\nMessage-ID: "), "{body}");
+    assert!(body.ends_with("\r\n\r\nbody\r\n"), "{body}");
+}
+
+#[tokio::test]
+async fn the_queue_is_listed_page_by_page_and_by_selection() {
+    let api = Api::start();
+    let first = api.send(&["a@example.com"]).await;
+    let second = api.send(&["b@example.net"]).await;
+    let (_, page) = api.get("/v1/queue?limit=1").await;
+    assert_eq!(page["messages"][0]["id"], json!(first));
+    assert_eq!(page["messages"][0]["recipients"][0]["state"], "queued");
+    let arrived = page["messages"][0]["arrived"].as_str();
+    assert!(arrived.is_some_and(|at| at.starts_with("2026-11-22T16:00:0") && at.ends_with('Z')));
+    let expires = page["messages"][0]["recipients"][0]["expires"].as_str();
+    assert!(expires.is_some_and(|at| at.starts_with("2026-11-27T16:00:0")));
+    let next = page["next"].as_str().unwrap();
+    let (_, page) = api.get(&format!("/v1/queue?limit=1&after={next}")).await;
+    assert_eq!(page["messages"][0]["id"], json!(second));
+    let (_, page) = api.get("/v1/queue?to=EXAMPLE.net").await;
+    assert_eq!(page["messages"].as_array().unwrap().len(), 1);
+    assert_eq!(page["messages"][0]["id"], json!(second));
+}
+
+#[tokio::test]
+async fn one_message_is_shown_with_history_also_when_it_has_been_delivered() {
+    let api = Api::start();
+    let id = api.send(&["a@example.com"]).await;
+    let (_, shown) = api.get(&format!("/v1/queue/{id}")).await;
+    assert_eq!(shown["blocked_by"], json!(["waits for its next attempt"]));
+    assert!(shown["headers"].as_str().unwrap().contains("Subject: t"));
+    api.settle(&id, 0, State::Delivered, "250 2.0.0 ok", "ok")
+        .await;
+    let (status, shown) = api.get(&format!("/v1/queue/{id}")).await;
+    assert_eq!(status, 200);
+    assert_eq!(shown["recipients"][0]["state"], "delivered");
+    assert_eq!(shown["recipients"][0]["next_attempt"], Value::Null);
+    assert_eq!(shown["recipients"][0]["history"][0]["phase"], "rcpt");
+    assert_eq!(shown["blocked_by"], json!([]));
+    let (_, page) = api.get("/v1/queue/finished?recipient=a@example.com").await;
+    assert_eq!(page["messages"][0]["id"], json!(id));
+    let (_, page) = api.get("/v1/queue/finished?recipient=z@example.com").await;
+    assert_eq!(page["messages"], json!([]));
+}
+
+#[tokio::test]
+async fn unknown_messages_and_bad_requests_are_refused_in_words() {
+    let api = Api::start();
+    for (target, status) in [
+        ("/v1/queue/3f7k9q2mxt4p", 404),
+        ("/v1/queue/nonsense", 400),
+        ("/v1/queue?recipent=x", 400),
+        ("/v1/queue?limit=few", 400),
+        ("/v1/queue?id=nonsense", 400),
+        ("/v1/nothing", 404),
+    ] {
+        let (found, answer) = api.get(target).await;
+        assert_eq!(found, status, "{target}");
+        assert!(answer["error"].is_string(), "{target}: {answer}");
+    }
+    let long = vec![b'x'; 20_000];
+    let target = "/v1/messages?from=a@x.test&to=b@x.test";
+    let (status, answer) = api.ask(Method::POST, target, long).await;
+    assert_eq!(status, 413, "{answer}");
+    let nobody = "/v1/messages?from=a@x.test";
+    let (status, _) = api.ask(Method::POST, nobody, vec![]).await;
+    assert_eq!(status, 400);
+    assert!(api.notes.take().is_empty());
+}
+
+#[tokio::test]
+async fn flush_names_what_is_selected_and_everything_as_such() {
+    let api = Api::start();
+    api.send(&["a@example.com"]).await;
+    api.send(&["b@example.net"]).await;
+    api.notes.take();
+    let (_, answer) = api.post("/v1/queue/flush", json!({})).await;
+    assert_eq!(answer["messages"], 77);
+    let select = json!({"select": {"to": "example.net"}});
+    let (_, answer) = api.post("/v1/queue/flush", select).await;
+    assert_eq!(answer["messages"], 1);
+    let select = json!({"select": {"to": "example.org"}});
+    let (_, answer) = api.post("/v1/queue/flush", select).await;
+    assert_eq!(answer["messages"], 0);
+    assert_eq!(api.notes.take(), ["flush None", "flush Some(1)"]);
+}
+
+#[tokio::test]
+async fn untried_counts_down_as_recipients_are_tried() {
+    let api = Api::start();
+    let id = api.send(&["a@example.com", "b@example.com"]).await;
+    let since: Timestamp = api.clock.now();
+    let target = format!("/v1/queue/untried?since={since}");
+    let (_, answer) = api.get(&target).await;
+    assert_eq!(answer, json!({"untried": 1}));
+    api.settle(&id, 0, State::Deferred, "450 later", "defer")
+        .await;
+    let (_, answer) = api.get(&target).await;
+    assert_eq!(answer, json!({"untried": 1}));
+    api.settle(&id, 1, State::Deferred, "450 later", "defer")
+        .await;
+    let (_, answer) = api.get(&target).await;
+    assert_eq!(answer, json!({"untried": 0}));
+}
+
+#[tokio::test]
+async fn delete_discards_the_selected_recipients_and_leaves_the_others() {
+    let api = Api::start();
+    let id = api.send(&["a@example.com", "b@example.net"]).await;
+    api.notes.take();
+    let (status, _) = api.post("/v1/queue/delete", json!({})).await;
+    assert_eq!(status, 400, "an empty selection must be refused");
+    let select = json!({"select": {"recipient": "a@example.com"}});
+    let (_, answer) = api.post("/v1/queue/delete", select).await;
+    assert_eq!(answer, json!({"messages": 1, "recipients": 1}));
+    let (_, shown) = api.get(&format!("/v1/queue/{id}")).await;
+    assert_eq!(shown["recipients"][0]["state"], "discarded");
+    assert_eq!(shown["recipients"][1]["state"], "queued");
+    assert_eq!(
+        api.notes.take(),
+        [format!("remove {id}"), format!("enqueue {id}")]
+    );
+    let (_, answer) = api.post("/v1/queue/delete", json!({"all": true})).await;
+    assert_eq!(answer, json!({"messages": 1, "recipients": 1}));
+    assert_eq!(api.notes.take(), [format!("remove {id}")]);
+    assert_eq!(api.store.stats().messages, 0);
+}
+
+#[tokio::test]
+async fn the_summary_counts_domains_and_the_total() {
+    let api = Api::start();
+    api.send(&["a@example.com", "b@example.com", "c@example.net"])
+        .await;
+    let (_, summary) = api.get("/v1/queue/summary?limit=1").await;
+    assert_eq!(summary["domains"].as_array().unwrap().len(), 1);
+    assert_eq!(summary["domains"][0]["domain"], "example.com");
+    assert_eq!(summary["domains"][0]["recipients"], 2);
+    assert_eq!(summary["total"]["recipients"], 3);
+    assert_eq!(summary["total"]["ages"][0]["recipients"], 3);
+}
+
+#[tokio::test]
+async fn status_counts_the_queue_and_an_alert_makes_it_unwell() {
+    let api = Api::start();
+    let id = api.send(&["a@example.com"]).await;
+    let (_, status) = api.get("/v1/status").await;
+    assert_eq!(status["health"], "well");
+    assert_eq!(status["hostname"], "relay.example.com");
+    assert_eq!(status["queue"]["queued"], 1);
+    assert_eq!(status["counts"]["accepted"], 1);
+    assert_eq!(status["sites"][0]["site"], "mx.example.com");
+    api.settle(&id, 0, State::Deferred, "550 listed", "alert")
+        .await;
+    let (_, status) = api.get("/v1/status").await;
+    assert_eq!(status["health"], "unwell");
+    assert_eq!(status["alerts"][0]["rule"], "some-rule");
+    assert_eq!(status["alerts"][0]["recipients"], 1);
+}
+
+#[tokio::test]
+async fn a_refused_reload_names_the_mistakes_and_metrics_are_text() {
+    let api = Api::start();
+    let (status, answer) = api.post("/v1/reload", json!({})).await;
+    assert_eq!(status, 422);
+    assert_eq!(answer["mistakes"], json!(["relayd.toml:3: hostname: no"]));
+    api.send(&["a@example.com"]).await;
+    let (_, text) = api.get("/metrics").await;
+    let text = text.as_str().unwrap();
+    assert!(text.contains("\nrelayd_queue_messages 1\n"), "{text}");
+    assert!(
+        text.contains("\nrelayd_messages_accepted_total 1\n"),
+        "{text}"
+    );
+}
