@@ -437,3 +437,109 @@ impl Session {
         self.events.push_back(Event::Close);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn session(message_bytes_max: u64) -> Session {
+        let settings = Settings {
+            hostname: "relay.example".to_owned(),
+            message_bytes_max,
+            recipients_max: 10,
+            errors_max: 5,
+            bare_line_ends: BareLineEnds::Reject,
+            starttls: StartTls::Offered,
+            auth: Auth::Offered,
+            auth_in_clear: AuthInClear::Allowed,
+        };
+        let mut session = Session::new(Arc::new(settings), Channel::Clear);
+        session.take_output();
+        session
+    }
+
+    /// Says yes to everything; returns how many messages came.
+    fn agree(session: &mut Session) -> usize {
+        let mut messages = 0;
+        while let Some(event) = session.next_event() {
+            match event {
+                Event::Authenticate { .. } => session.answer(reply(235, 7, 0, "yes")),
+                Event::Mail(_) | Event::Rcpt(_) => session.answer(reply(250, 1, 0, "yes")),
+                Event::Message(_) => {
+                    messages += 1;
+                    session.answer(reply(250, 0, 0, "yes"));
+                }
+                Event::StartTls => session.tls_started(),
+                Event::Refused(_) | Event::Close => {}
+            }
+        }
+        messages
+    }
+
+    const GROUP: &str = "EHLO a\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n";
+
+    #[test]
+    fn the_replies_to_a_pipelined_group_come_in_one_piece() {
+        let mut session = session(1000);
+        session.input(GROUP.as_bytes());
+        agree(&mut session);
+        let output = String::from_utf8(session.take_output()).expect("UTF-8");
+        assert!(output.starts_with("250-relay.example\r\n"), "{output}");
+        assert!(output.contains("\r\n354 "), "{output}");
+    }
+
+    #[test]
+    fn a_body_that_outgrows_the_limit_takes_no_more_memory() {
+        let mut session = session(10_000);
+        session.input(GROUP.as_bytes());
+        agree(&mut session);
+        for _ in 0..1000 {
+            session.input(&[b'x'; 1000]);
+            let State::Data(data) = &session.state else {
+                panic!("the data goes on");
+            };
+            assert!(data.held() <= 32_000);
+        }
+        session.input(b"\r\n.\r\n");
+        assert_eq!(agree(&mut session), 0);
+        let output = String::from_utf8(session.take_output()).expect("UTF-8");
+        assert!(output.ends_with("552 5.3.4 a message may have 10000 bytes here\r\n"));
+    }
+
+    #[test]
+    fn an_answer_without_a_question_says_nothing() {
+        let mut session = session(1000);
+        session.answer(reply(250, 0, 0, "what?"));
+        assert!(session.take_output().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_pieces_lead_to_the_same_replies_and_to_no_panic(
+            pieces in proptest::collection::vec(
+                prop_oneof![
+                    Just(GROUP.as_bytes().to_vec()),
+                    "(AUTH PLAIN|AUTH LOGIN YQ==|STARTTLS|RSET|text|\\.|\\.\\.|YQ==|\\*|QUIT)\r\n".prop_map(String::into_bytes),
+                    "[\r\n.]{1,3}".prop_map(String::into_bytes),
+                    proptest::collection::vec(any::<u8>(), 0..30),
+                ],
+                0..12,
+            ),
+        ) {
+            let bytes = pieces.concat();
+            // What is dropped behind STARTTLS depends on when it comes: that is its purpose.
+            prop_assume!(!bytes.windows(8).any(|w| w.eq_ignore_ascii_case(b"STARTTLS")) || pieces.len() < 2);
+            let (mut whole, mut split) = (session(1000), session(1000));
+            whole.input(&bytes);
+            let messages = agree(&mut whole);
+            let mut in_pieces = 0;
+            for byte in &bytes {
+                split.input(&[*byte]);
+                in_pieces += agree(&mut split);
+            }
+            prop_assert_eq!(messages, in_pieces);
+            prop_assert_eq!(whole.take_output(), split.take_output());
+        }
+    }
+}

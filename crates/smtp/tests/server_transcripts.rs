@@ -77,11 +77,16 @@ fn play(text: &str, chunks: Chunks) -> String {
             }
             "O:" => option(rest, &mut settings, &mut channel),
             "C:" => pending.extend(unescape(rest)),
-            "X:" => match (rest, &mut session) {
-                ("tls", Some(session)) => session.tls_started(),
-                ("reset", _) => session = None,
-                _ => panic!("not known: {line}"),
-            },
+            "X:" => {
+                if let Some(session) = &mut session {
+                    feed(session, &mut pending, chunks, &mut out);
+                }
+                match (rest, &mut session) {
+                    ("tls", Some(session)) => session.tls_started(),
+                    ("reset", _) => session = None,
+                    _ => panic!("not known: {line}"),
+                }
+            }
             "" | "#" => {}
             _ => panic!("not known: {line}"),
         }

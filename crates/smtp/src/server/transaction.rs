@@ -185,6 +185,12 @@ impl Data {
         }
     }
 
+    /// The memory it takes, in octets.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.body.capacity()
+    }
+
     /// Takes bytes of the body; what is beyond `max` is looked through for the end and dropped.
     pub(super) fn feed(&mut self, bytes: &[u8], max: u64) -> Fed {
         let fed = self.unstuffer.feed(bytes, &mut self.body);
