@@ -321,7 +321,7 @@ async fn a_message_whose_time_ends_while_its_site_is_suspended_expires() {
     assert_eq!(script.take_log().len(), 1);
     seconds(2).await;
     let expired = format!("expire one.test: {}", message.id);
-    assert_eq!(script.take_log(), [expired.clone()]);
+    assert_eq!(script.take_log(), std::slice::from_ref(&expired));
     seconds(62).await;
     assert_eq!(script.take_log(), [expired], "again after a panic");
     assert!(delivery.blocked_by(message.id).await.is_empty());

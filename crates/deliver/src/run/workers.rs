@@ -11,8 +11,10 @@ pub(super) struct Workers<A, T> {
     most: usize,
     running: JoinSet<T>,
     about: HashMap<Id, A>,
-    backlog: VecDeque<(A, Pin<Box<dyn Future<Output = T> + Send>>)>,
+    backlog: VecDeque<(A, Work<T>)>,
 }
+
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl<A, T: Send + 'static> Workers<A, T> {
     pub(super) fn new(most: usize) -> Workers<A, T> {

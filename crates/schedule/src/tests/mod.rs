@@ -1,5 +1,7 @@
-//! Scripts in virtual time, random operations, and what a million jobs cost.
+//! Scripts in virtual time, random operations, and what a job costs.
 
+mod health;
+mod paths;
 mod random;
 mod script;
 mod size;

@@ -415,7 +415,7 @@ fn a_dead_site_delays_no_other() {
     }
     let now = world.now;
     let deadline = world.after(500_000.0);
-    let mut add = |world: &mut World, serial: u64, place: usize| {
+    let add = |world: &mut World, serial: u64, place: usize| {
         let id = QueueId::from_u64(serial);
         world.jobs.insert(
             (id, place),
