@@ -203,3 +203,65 @@ impl Clock for RuntimeClock {
         Instant::now().into_std()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Relay, user};
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[tokio::test]
+    async fn sessions_are_counted_in_all_and_by_address_but_loopback_only_in_all() {
+        let relay = Relay::new("[submission]\nsessions_max = 4\nsessions_per_address_max = 1");
+        let limits = &relay.world.settings.load().submission;
+        let counts = Arc::new(Counts::default());
+        let one = counts.admit(ip("192.0.2.1"), limits).expect("the first");
+        let again = counts.admit(ip("::ffff:192.0.2.1"), limits);
+        assert_eq!(again.map(drop), Err(Refusal::TooManyFromAddress));
+        let _two = counts.admit(ip("192.0.2.2"), limits).expect("another");
+        let _local = [(); 2].map(|()| counts.admit(ip("::1"), limits).expect("loopback"));
+        let full = counts.admit(ip("127.0.0.1"), limits);
+        assert_eq!(full.map(drop), Err(Refusal::TooManySessions));
+        drop(one);
+        assert_eq!(counts.total(), 3);
+        let one = counts.admit(ip("192.0.2.1"), limits);
+        assert!(one.is_ok());
+    }
+
+    #[tokio::test]
+    async fn trust_is_by_network_also_for_ipv4_in_ipv6_clothes() {
+        let relay = Relay::new(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\ntrusted = [\"10.0.0.0/8\", \"2001:db8::/64\"]",
+        );
+        for (client, trust) in [
+            ("10.1.2.3", Trust::Trusted),
+            ("::ffff:10.1.2.3", Trust::Trusted),
+            ("2001:db8::9", Trust::Trusted),
+            ("127.0.0.1", Trust::Stranger),
+            ("11.0.0.1", Trust::Stranger),
+            ("2001:db8:0:1::9", Trust::Stranger),
+        ] {
+            assert_eq!(trust_of(ip(client), &relay.listener), trust, "{client}");
+        }
+    }
+
+    #[test]
+    fn a_listed_user_may_send_as_null_only_where_that_is_listed() {
+        let mut app = user("app", "secret");
+        assert!(may_send_as(&app, &ReversePath::Null).is_ok());
+        app.senders = vec!["*@b\u{fc}cher.example".to_owned()];
+        assert!(may_send_as(&app, &ReversePath::Null).is_err());
+        for sender in ["a@b\u{fc}cher.example", "a@B\u{fc}cher.Example"] {
+            let mailbox = Mailbox::parse(sender).expect("a mailbox");
+            assert!(
+                may_send_as(&app, &ReversePath::Mailbox(mailbox)).is_ok(),
+                "{sender}"
+            );
+        }
+        app.senders.push("<>".to_owned());
+        assert!(may_send_as(&app, &ReversePath::Null).is_ok());
+    }
+}

@@ -6,14 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay_config::{AuthDemand, Listener, ListenerTls, User};
+use relay_config::{Listener, ListenerTls, User};
 use relay_message::header;
 use relay_message::received::{Encrypted, LoggedIn, Protocol, Trace, prepare};
 use relay_observe::Event as Happened;
 use relay_queue::{Arrival, Message, NewMessage, StoreError};
+use relay_smtp::Reply;
 use relay_smtp::command::{Mail, Secret};
-use relay_smtp::server::{Channel, Event, Hello, Incoming, Session, reply};
-use relay_smtp::{Recipient, Reply};
+use relay_smtp::server::{Auth, Channel, Event, Hello, Incoming, Session, reply};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -92,18 +92,17 @@ pub(crate) async fn run<S>(
         channel = Channel::Tls;
     }
     let protocol = settings.session(listener, client.ip(), certificate);
-    let now = Instant::now();
     let mut driver = Driver {
+        auth: protocol.auth,
         dialogue: Session::new(Arc::new(protocol), channel),
         wire,
         peer,
         trust: limits::trust_of(client.ip(), listener),
-        listener,
         settings: &settings,
         world,
         stop,
         user: None,
-        fruitless_since: now,
+        fruitless_since: Instant::now(),
         data_since: None,
     };
     // The client has gone or does not read: there is nobody to tell.
@@ -115,7 +114,7 @@ struct Driver<'a, S> {
     wire: Wire<S>,
     peer: Peer,
     trust: Trust,
-    listener: &'a Listener,
+    auth: Auth,
     settings: &'a Settings,
     world: &'a World,
     stop: &'a CancellationToken,
@@ -171,8 +170,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
                 let answer = self.mail(&mail);
                 self.answer(answer);
             }
-            Event::Rcpt(recipient) => {
-                let answer = self.rcpt(&recipient);
+            // Which recipient it is makes no difference in this version.
+            Event::Rcpt(_) => {
+                let answer = self.rcpt();
                 self.answer(answer);
             }
             Event::Message(message) => self.message(message, chunk).await?,
@@ -250,15 +250,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
     }
 
     /// Never an open relay: only who is trusted or logged in gets a yes.
-    fn rcpt(&self, _recipient: &Recipient) -> Reply {
-        match (self.trust, &self.user, self.listener.auth) {
+    fn rcpt(&self) -> Reply {
+        match (self.trust, &self.user, self.auth) {
             (Trust::Trusted, _, _) | (Trust::Stranger, Some(_), _) => {
                 reply(250, 1, 5, "recipient ok")
             }
-            (Trust::Stranger, None, AuthDemand::Optional | AuthDemand::Required) => {
+            (Trust::Stranger, None, Auth::Offered | Auth::Required) => {
                 reply(530, 7, 0, "log in first: relaying is for known users")
             }
-            (Trust::Stranger, None, AuthDemand::None) => {
+            (Trust::Stranger, None, Auth::NotOffered) => {
                 let client = self.peer.address().ip();
                 let text = format!("relaying denied: {client} is not in the listener's trusted");
                 reply(550, 7, 1, text)

@@ -43,3 +43,28 @@ pub fn server_config(
         .map(Arc::new)
         .map_err(TlsError::Pair)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_certificate_or_key_is_said() {
+        let made = |name: &str| {
+            let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("made");
+            (made.cert.pem(), made.signing_key.serialize_pem())
+        };
+        let (certificate, key) = made("relay.example");
+        let (_, other_key) = made("other.example");
+        for (certificate, key, words) in [
+            ("", key.as_str(), "no certificate found"),
+            (&certificate, "", "the key cannot be read"),
+            (&certificate, &other_key, "cannot be used together"),
+        ] {
+            let error = server_config(certificate.as_bytes(), key.as_bytes()).map(drop);
+            let error = error.expect_err("refused").to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(server_config(certificate.as_bytes(), key.as_bytes()).is_ok());
+    }
+}
