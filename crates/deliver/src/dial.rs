@@ -20,6 +20,10 @@ pub struct DialError {
     pub words: String,
 }
 
+/// Boxed, so that a dialer can stand behind `Arc<dyn Dialer>`.
+pub type Dialing<'a> =
+    Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, DialError>> + Send + 'a>>;
+
 pub trait Dialer: Send + Sync + 'static {
     /// Connects within the caller's time-out. `host` is the name behind the address, `source` the
     /// local address to use.
@@ -28,7 +32,7 @@ pub trait Dialer: Send + Sync + 'static {
         host: &'a str,
         address: SocketAddr,
         source: Option<IpAddr>,
-    ) -> Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, DialError>> + Send + 'a>>;
+    ) -> Dialing<'a>;
 }
 
 /// Real connections.
@@ -41,7 +45,7 @@ impl Dialer for TcpDialer {
         host: &'a str,
         address: SocketAddr,
         source: Option<IpAddr>,
-    ) -> Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, DialError>> + Send + 'a>> {
+    ) -> Dialing<'a> {
         Box::pin(async move {
             let stream = connect(address, source)
                 .await

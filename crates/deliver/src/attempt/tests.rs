@@ -2,7 +2,6 @@
 
 mod scene;
 
-use relay_observe::Clock;
 use relay_queue::State;
 use relay_smtp::NextHop;
 use rustls::pki_types::PrivateKeyDer;
@@ -111,16 +110,34 @@ async fn a_null_mx_bounces_at_once_without_a_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_line_lost_in_the_body_defers() {
+async fn a_line_lost_in_the_body_leads_to_the_next_host() {
+    let mut scene = Scene::new(vec![
+        talk(&[
+            HELLO,
+            "C: MAIL FROM:<a@s.example>\nC: RCPT TO:<b@r.example>\nC: DATA\n",
+            "S: 250 ok\nS: 250 ok\nS: 354 go\nX: close\n",
+        ]),
+        talk(&[HELLO, ONE, BYE]),
+    ]);
+    let id = scene.accept(&["b@r.example"]).await;
+    scene.work(id).await;
+    assert_eq!(scene.states(id).await, [State::Delivered]);
+    scene.quit().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_lost_after_the_final_dot_defers() {
     let mut scene = Scene::new(vec![talk(&[
         HELLO,
         "C: MAIL FROM:<a@s.example>\nC: RCPT TO:<b@r.example>\nC: DATA\n",
-        "S: 250 ok\nS: 250 ok\nS: 354 go\nX: close\n",
+        "S: 250 ok\nS: 250 ok\nS: 354 go\nC: [body]\nX: close\n",
     ])]);
     let id = scene.accept(&["b@r.example"]).await;
     scene.work(id).await;
     assert_eq!(scene.states(id).await, [State::Deferred]);
-    assert_eq!(scene.last_attempt(id).await.phase, Phase::Body);
+    let last = scene.last_attempt(id).await;
+    assert_eq!(last.phase, Phase::Body);
+    assert!(last.reply.contains("second copy"), "{last:?}");
     scene.quit().await;
 }
 
@@ -324,5 +341,4 @@ async fn a_session_ends_when_the_dispatcher_has_gone() {
         from_dispatcher,
     };
     session(scene.world.clone(), link).await;
-    let _ = Clock::starting_at(scene.world.clock.now());
 }

@@ -1,5 +1,7 @@
 //! Tables: from verdicts to settlements.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -10,6 +12,9 @@ use relay_smtp::{Domain, Mailbox, ReversePath};
 
 use super::*;
 
+/// Compiling it takes longer than a whole test.
+static TABLE: LazyLock<Table> = LazyLock::new(Table::default_table);
+
 const ARRIVED: &str = "2026-11-22T12:00:00Z";
 const BODY: &[u8] = b"From: a@s.example\r\nSubject: hello\r\n\r\nhello\r\n";
 
@@ -19,7 +24,6 @@ struct Case {
     notify: Option<Notify>,
     age: Duration,
     state: RecipientState,
-    table: Table,
 }
 
 impl Case {
@@ -29,7 +33,6 @@ impl Case {
             notify: None,
             age: Duration::from_secs(10),
             state: RecipientState::new(ARRIVED.parse().unwrap()),
-            table: Table::default_table(),
         }
     }
 
@@ -84,7 +87,7 @@ impl Case {
             body: &Bytes::from_static(BODY),
             hop: &NextHop::Domain(Domain::parse("r.example").unwrap()),
             verdicts,
-            expired: decide(&self.table, expired, &Context::of(Phase::Rcpt)),
+            expired: decide(&TABLE, expired, &Context::of(Phase::Rcpt)),
             config: &config,
             now: later(arrived, self.age).unwrap(),
             news: SiteNews::Good,
@@ -109,7 +112,7 @@ impl Case {
             Said::Reply(reply) => Stimulus::Reply(reply),
             Said::Failure { failure, .. } => Stimulus::Failure(*failure),
         };
-        let decision = decide(&self.table, stimulus, &Context::of(phase));
+        let decision = decide(&TABLE, stimulus, &Context::of(phase));
         Verdict {
             index,
             phase,

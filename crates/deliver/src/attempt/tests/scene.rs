@@ -1,10 +1,8 @@
 //! A session with everything around it: names, hosts, a queue, and the dispatcher's end of the link.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -21,11 +19,14 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::dial::{DialError, Dialer, Stream};
+use crate::dial::{DialError, Dialer, Dialing, Stream};
 use crate::link::{Flow, FromSession, Link, ToSession};
 use crate::sign::Signers;
 use crate::tls::TlsClient;
 use crate::world::{Settings, World};
+
+/// Compiling it takes longer than a whole test.
+static TABLE: LazyLock<Arc<Table>> = LazyLock::new(|| Arc::new(Table::default_table()));
 
 const BODY: &str = "From: a@s.example\r\nSubject: hello\r\n\r\nhello\r\n";
 
@@ -93,7 +94,7 @@ impl Dialer for Net {
         host: &'a str,
         _address: SocketAddr,
         _source: Option<IpAddr>,
-    ) -> Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, DialError>> + Send + 'a>> {
+    ) -> Dialing<'a> {
         self.dialled.lock().unwrap().push(host.to_owned());
         let script = self.scripts.lock().unwrap().pop_front();
         let heard = self.heard.clone();
@@ -216,7 +217,7 @@ impl Scene {
             tls: TlsClient::with_roots(rustls::RootCertStore::empty()).unwrap(),
             settings: ArcSwap::from_pointee(Settings {
                 config: Arc::new(config),
-                table: Arc::new(Table::default_table()),
+                table: TABLE.clone(),
                 signers: Arc::new(Signers::none()),
             }),
         });
@@ -320,9 +321,9 @@ impl Scene {
     }
 
     /// Ends the session; nothing may have been said that was not in the script.
-    pub async fn quit(self) {
+    pub async fn quit(&mut self) {
         self.to.send(ToSession::Quit).await.unwrap();
-        self.task.await.unwrap();
+        (&mut self.task).await.unwrap();
         let wrong = self.net.heard.lock().unwrap().wrong.clone();
         assert!(wrong.is_empty(), "{wrong:?}");
         assert!(self.net.scripts.lock().unwrap().is_empty());
