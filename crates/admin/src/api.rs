@@ -85,7 +85,10 @@ async fn get_summary(State(shared): State<Shared>, Query(pairs): Pairs) -> Answe
     Ok(Json(summary))
 }
 
-async fn get_message(State(shared): State<Shared>, Path(id): Path<String>) -> Answer<MessageDetail> {
+async fn get_message(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Answer<MessageDetail> {
     Ok(Json(queue::show(&shared.world, &id).await?))
 }
 

@@ -47,9 +47,7 @@ impl IntoResponse for ApiError {
                     StoreError::Disk(_)
                     | StoreError::Busy
                     | StoreError::Stopped(_)
-                    | StoreError::Taken(_) => {
-                        StatusCode::SERVICE_UNAVAILABLE
-                    }
+                    | StoreError::Taken(_) => StatusCode::SERVICE_UNAVAILABLE,
                 };
                 (status, error.to_string(), Vec::new())
             }

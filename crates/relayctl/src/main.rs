@@ -25,8 +25,10 @@ use crate::text::{Format, Screen};
 /// Look at relayd and tell it what to do
 #[derive(Parser)]
 #[command(name = "relayctl", version, max_term_width = 100)]
-#[command(after_help = "Exit status: 0 done; 1 what was asked about is not well; 2 usage; \
-    69 relayd cannot be reached; 78 configuration error.")]
+#[command(
+    after_help = "Exit status: 0 done; 1 what was asked about is not well; 2 usage; \
+    69 relayd cannot be reached; 78 configuration error."
+)]
 struct Cli {
     /// relayd's socket [default: the configured one, else /run/relayd/relayd.sock, else the
     /// sandbox's ./relayd-sandbox/relayd.sock]

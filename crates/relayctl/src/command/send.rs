@@ -55,9 +55,7 @@ impl Send {
         };
         let mut pairs: Pairs = vec![("from", from)];
         pairs.extend(self.to.iter().map(|to| ("to", to.clone())));
-        let submitted: Submitted = client
-            .post_message("/v1/messages", &pairs, message)
-            .await?;
+        let submitted: Submitted = client.post_message("/v1/messages", &pairs, message).await?;
         let format = self.output.format();
         match (format, self.wait) {
             (Format::Json, true) => {}

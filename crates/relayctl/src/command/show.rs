@@ -64,9 +64,8 @@ fn headline(recipient: &RecipientView, screen: &Screen) -> String {
 }
 
 fn next(recipient: &RecipientView, now: Timestamp) -> Option<String> {
-    let at = |what: &str, at: Timestamp| {
-        format!("{what} {} ({})", text::time(at), text::until(at, now))
-    };
+    let at =
+        |what: &str, at: Timestamp| format!("{what} {} ({})", text::time(at), text::until(at, now));
     let next = recipient.next_attempt.map(|time| at("next try", time));
     let expires = recipient.expires.map(|time| at("given up", time));
     let parts: Vec<String> = next.into_iter().chain(expires).collect();

@@ -30,10 +30,7 @@ pub fn render(summary: &SummaryView, screen: &Screen) -> String {
 }
 
 fn row(row: &SummaryRow) -> Vec<String> {
-    let mut cells = vec![
-        text::shortened(&row.domain, 28),
-        row.recipients.to_string(),
-    ];
+    let mut cells = vec![text::shortened(&row.domain, 28), row.recipients.to_string()];
     cells.extend(row.ages.iter().map(|bucket| match bucket.recipients {
         0 => ".".to_owned(),
         some => some.to_string(),
