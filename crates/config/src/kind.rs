@@ -230,7 +230,7 @@ pub(crate) fn duration_text(duration: Duration) -> String {
     ];
     match units
         .iter()
-        .find(|(_, unit)| millis > 0 && millis % unit == 0)
+        .find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit))
     {
         Some((name, unit)) => format!("{}{name}", millis / unit),
         None => format!("{millis}ms"),

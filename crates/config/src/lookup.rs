@@ -274,4 +274,18 @@ mod tests {
         assert_eq!(config.schedule(Some("fast")).max_age.as_secs(), 2 * 86_400);
         assert_eq!(config.schedule(Some("nowhere")), config.schedule(None));
     }
+
+    #[test]
+    fn the_limits_without_a_table_are_those_that_the_table_of_options_tells() {
+        let told = |key: &str| match crate::row::find(key).unwrap().default {
+            crate::row::Default::Otherwise(words) => words.parse::<u32>().ok(),
+            crate::row::Default::Is(_) | crate::row::Default::Required => None,
+        };
+        let limits = Config::default_for("relay.example.com").limits_for(None, None, &[]);
+        assert_eq!(told("limit[].connections"), Some(limits.connections));
+        let messages = told("limit[].messages_per_connection");
+        assert_eq!(messages, Some(limits.messages_per_connection));
+        let recipients = told("limit[].recipients_per_transaction");
+        assert_eq!(recipients, Some(limits.recipients_per_transaction));
+    }
 }
