@@ -43,7 +43,6 @@ impl IntoResponse for ApiError {
                 let status = match error {
                     StoreError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
                     StoreError::Unknown(_) => StatusCode::NOT_FOUND,
-                    StoreError::Taken(_) => StatusCode::CONFLICT,
                     StoreError::Disk(_)
                     | StoreError::Busy
                     | StoreError::Stopped(_)
