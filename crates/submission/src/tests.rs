@@ -104,15 +104,6 @@ async fn strangers_may_not_relay_to_anywhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_is_not_asked_for_where_nobody_could_log_in() {
-    let relay = Relay::new(&TRUSTING.replace("none", "optional"));
-    let mut client = relay.greeted(STRANGER).await;
-    client.say("MAIL FROM:<a@app.example>").await;
-    let reply = client.say("RCPT TO:<b@rcpt.example>").await;
-    assert!(reply.starts_with("550 5.7.1 "), "{reply}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn who_has_logged_in_may_relay_and_is_named_in_the_message() {
     let mut relay = Relay::new(WITH_LOGIN);
     let mut client = relay.greeted(STRANGER).await;
