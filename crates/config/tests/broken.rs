@@ -2,6 +2,8 @@
 //! files as they would stand on disk and `expected-error`, everything that is said about them.
 //! `UPDATE_EXPECT=1` writes it anew.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use relay_config::{Files, Source, load};

@@ -1,5 +1,7 @@
 //! Which layer wins, and how the values in force tell where they come from.
 
+#![allow(clippy::unwrap_used)]
+
 use relay_config::effective::{Effective, effective};
 use relay_config::{
     AuthDemand, Config, ListenAddress, ListenerTls, Mistake, NoFiles, Source, load,

@@ -1,5 +1,7 @@
 //! The committed sample and reference are those of the table of options, and the sample is right.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use relay_config::kind::Kind;
