@@ -147,11 +147,6 @@ fn measure(table: &Table, rows: &[Row<'_>], providers: Providers, wrong: Wrong) 
             .or_default()
             .entry(found)
             .or_default() += 1;
-        if let Some(rule) = std::env::var_os("ALLROWS") {
-            if made.rule.name.contains(rule.to_str().unwrap_or("?")) {
-                println!("ALL {} {} | {}", made.rule.name, row.category, row.text);
-            }
-        }
         if matches!(wrong, Wrong::Shown) && (found != row.category || word != row.action) {
             println!(
                 "{} [{} {}] {}/{} not {found}/{word} by {}\n    {}",

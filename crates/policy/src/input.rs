@@ -162,10 +162,9 @@ pub(crate) fn find_enhanced(text: &str) -> Option<EnhancedStatus> {
 /// program or the word version.
 fn may_begin(text: &str, at: usize) -> bool {
     let before = &text[..at];
-    if let Some(last) = before.bytes().next_back() {
-        if last.is_ascii_alphanumeric() || matches!(last, b'.' | b'/' | b'_' | b'=') {
-            return false;
-        }
+    let inside = |last: u8| last.is_ascii_alphanumeric() || b"./_=".contains(&last);
+    if before.bytes().next_back().is_some_and(inside) {
+        return false;
     }
     let word = before
         .trim_end()

@@ -78,7 +78,7 @@ pub(crate) fn load(
 ) -> Loaded {
     let mut reader = Reader {
         file,
-        text,
+        line_starts: line_starts(text),
         regexes,
         errors,
     };
@@ -128,7 +128,8 @@ pub(crate) enum Regexes {
 
 struct Reader<'a> {
     file: &'a str,
-    text: &'a str,
+    /// Where each line begins.
+    line_starts: Vec<usize>,
     regexes: Regexes,
     errors: &'a mut Vec<TableError>,
 }
@@ -451,9 +452,13 @@ impl Reader<'_> {
     }
 
     fn line(&self, at: &Range<usize>) -> usize {
-        let before = self.text.as_bytes().get(..at.start).unwrap_or_default();
-        1 + before.iter().filter(|b| **b == b'\n').count()
+        self.line_starts.partition_point(|start| *start <= at.start)
     }
+}
+
+fn line_starts(text: &str) -> Vec<usize> {
+    let after_breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+    std::iter::once(0).chain(after_breaks).collect()
 }
 
 #[derive(Default)]

@@ -1,5 +1,7 @@
 //! What a table file may hold, and what its author is told when it is wrong.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
 use relay_policy::{Action, Context, Stimulus, Table, TableError, decide, parse_pasted};
 use relay_smtp::{Failure, Phase};
 

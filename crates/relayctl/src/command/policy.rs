@@ -235,11 +235,18 @@ fn answer(table: &Table, question: &Question) -> Result<(Answer, Decision), Stri
         Some(word) => parse_phase(word)?,
     };
     let context = Context {
-        provider: question.provider.as_deref().filter(|name| table.knows_provider(name)),
+        provider: question
+            .provider
+            .as_deref()
+            .filter(|name| table.knows_provider(name)),
         mx: question.mx.as_deref(),
         domain: question.to.as_deref(),
         accepted_before: question.accepted_before,
-        tls: if question.tls { TlsInUse::Yes } else { TlsInUse::No },
+        tls: if question.tls {
+            TlsInUse::Yes
+        } else {
+            TlsInUse::No
+        },
         ..Context::of(phase)
     };
     let decision = decide(table, Stimulus::Reply(&reply), &context);
@@ -272,7 +279,13 @@ fn retry_after(decision: &Decision) -> Option<u64> {
         Fate::Delivered | Fate::Bounced | Fate::Held => None,
         Fate::AgainNow => Some(0),
         Fate::Deferred => {
-            let first = || schedule(decision).steps.first().copied().unwrap_or_default();
+            let first = || {
+                schedule(decision)
+                    .steps
+                    .first()
+                    .copied()
+                    .unwrap_or_default()
+            };
             Some(decision.wait.unwrap_or_else(first).as_secs())
         }
     }
@@ -309,11 +322,20 @@ fn for_people(answer: &Answer, decision: &Decision, now: Timestamp) -> String {
     };
     let rows = [
         ("category", answer.category.to_owned()),
-        ("action", format!("{}: {}", answer.action, meaning(decision))),
+        (
+            "action",
+            format!("{}: {}", answer.action, meaning(decision)),
+        ),
         ("rule", format!("{} ({})", answer.rule, answer.place)),
         ("reply", format!("{}, {enhanced}", answer.code)),
         ("phase", answer.phase.to_owned()),
-        ("provider", answer.provider.clone().unwrap_or_else(|| "none known".to_owned())),
+        (
+            "provider",
+            answer
+                .provider
+                .clone()
+                .unwrap_or_else(|| "none known".to_owned()),
+        ),
     ];
     let optional = [("why", &answer.explain), ("fix", &answer.fix)];
     let optional = optional
@@ -337,15 +359,25 @@ fn meaning(decision: &Decision) -> &'static str {
         }
         (Action::WaitHint, _) => "tried again on the schedule, from the same address",
         (Action::NextMx, _) => "the next host is tried at once; if there is none, on the schedule",
-        (Action::NewTransaction, _) => "tried again at once in a new transaction; the limit is learned",
+        (Action::NewTransaction, _) => {
+            "tried again at once in a new transaction; the limit is learned"
+        }
         (Action::RetryTls, _) => "tried again at once with TLS",
-        (Action::RetryPlain, _) => "tried again at once without TLS, if the TLS requirement allows it",
-        (Action::Slow, _) => "tried again later; the site gets half the rate and connections for a while",
+        (Action::RetryPlain, _) => {
+            "tried again at once without TLS, if the TLS requirement allows it"
+        }
+        (Action::Slow, _) => {
+            "tried again later; the site gets half the rate and connections for a while"
+        }
         (Action::SuspendSource, _) => "tried again later; this source address pauses for this site",
         (Action::SuspendDestination, _) => "tried again later; the site pauses",
         (Action::Bounce, _) => "bounced; the sender gets a report",
-        (Action::BounceSuppress, _) => "bounced; the sender gets a report, and the address is not tried again",
-        (Action::Alert, Fate::Bounced) => "bounced, and the operator is alerted; the address is not at fault",
+        (Action::BounceSuppress, _) => {
+            "bounced; the sender gets a report, and the address is not tried again"
+        }
+        (Action::Alert, Fate::Bounced) => {
+            "bounced, and the operator is alerted; the address is not at fault"
+        }
         (Action::Alert, _) => "tried again on the schedule, and the operator is alerted",
         (Action::Hold, _) => "kept until an operator releases it",
     }
@@ -355,7 +387,10 @@ fn next_steps(answer: &Answer, decision: &Decision, now: Timestamp) -> String {
     match decision.fate {
         Fate::Delivered => "nothing; the recipient is done".to_owned(),
         Fate::Held => "nothing until it is released".to_owned(),
-        Fate::Bounced => format!("a report with status {} goes to the sender now", answer.status),
+        Fate::Bounced => format!(
+            "a report with status {} goes to the sender now",
+            answer.status
+        ),
         Fate::AgainNow => format!("at once; if that does not help: {}", tries(decision, now)),
         Fate::Deferred => tries(decision, now),
     }
@@ -399,7 +434,11 @@ fn short(wait: Duration) -> String {
         .filter(|(number, _)| *number > 0)
         .map(|(number, unit)| format!("{number}{unit}"))
         .collect();
-    if text.is_empty() { "0s".to_owned() } else { text }
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
+    }
 }
 
 /// Decides the code alone, as it would be at each class it can have.
@@ -540,20 +579,34 @@ mod tests {
 
     #[test]
     fn a_batch_line_gets_category_action_rule_place_and_retry_time() {
-        let answer = ask(r#"{"reply": "451 4.7.1 Greylisted, try again in 300 seconds", "phase": "rcpt"}"#).unwrap();
-        assert_eq!((answer.category, answer.action), ("greylisted", "wait_hint"));
+        let answer =
+            ask(r#"{"reply": "451 4.7.1 Greylisted, try again in 300 seconds", "phase": "rcpt"}"#)
+                .unwrap();
+        assert_eq!(
+            (answer.category, answer.action),
+            ("greylisted", "wait_hint")
+        );
         assert_eq!(answer.retry_after, Some(300));
-        assert!(answer.place.starts_with("etc/policy.toml:"), "{}", answer.place);
+        assert!(
+            answer.place.starts_with("etc/policy.toml:"),
+            "{}",
+            answer.place
+        );
         assert!(!answer.suppress);
     }
 
     #[test]
     fn an_unknown_provider_counts_as_none_and_a_missing_phase_as_rcpt() {
-        let answer = ask(r#"{"reply": "550 5.1.1 User unknown", "provider": "no-such-provider"}"#).unwrap();
+        let answer =
+            ask(r#"{"reply": "550 5.1.1 User unknown", "provider": "no-such-provider"}"#).unwrap();
         assert_eq!((answer.phase, answer.provider.as_deref()), ("rcpt", None));
         assert!(answer.suppress);
-        let answer = ask(r#"{"reply": "250 ok", "provider": "google", "phase": "data-end"}"#).unwrap();
-        assert_eq!((answer.phase, answer.provider.as_deref()), ("body", Some("google")));
+        let answer =
+            ask(r#"{"reply": "250 ok", "provider": "google", "phase": "data-end"}"#).unwrap();
+        assert_eq!(
+            (answer.phase, answer.provider.as_deref()),
+            ("body", Some("google"))
+        );
     }
 
     #[test]
@@ -567,17 +620,29 @@ mod tests {
     #[test]
     fn a_bad_line_is_answered_with_what_is_wrong() {
         assert!(ask("not json").unwrap_err().contains("write an object"));
-        assert!(ask(r#"{"reply": "hello"}"#).unwrap_err().contains("reply code"));
-        assert!(ask(r#"{"reply": "550 no", "phase": "lunch"}"#).unwrap_err().contains("lunch"));
+        assert!(
+            ask(r#"{"reply": "hello"}"#)
+                .unwrap_err()
+                .contains("reply code")
+        );
+        assert!(
+            ask(r#"{"reply": "550 no", "phase": "lunch"}"#)
+                .unwrap_err()
+                .contains("lunch")
+        );
     }
 
     #[test]
     fn the_text_for_people_says_why_and_what_comes_next() {
         let table = Table::default_table();
-        let question: Question = serde_json::from_str(r#"{"reply": "450 4.2.0 Greylisted for 300 seconds"}"#).unwrap();
+        let question: Question =
+            serde_json::from_str(r#"{"reply": "450 4.2.0 Greylisted for 300 seconds"}"#).unwrap();
         let (answer, decision) = answer(&table, &question).unwrap();
         let text = for_people(&answer, &decision, Timestamp::UNIX_EPOCH);
-        assert!(text.contains("wait_hint") && text.contains("1970-01-01T00:05:00Z"), "{text}");
+        assert!(
+            text.contains("wait_hint") && text.contains("1970-01-01T00:05:00Z"),
+            "{text}"
+        );
         assert!(text.contains("last try after 5d"), "{text}");
     }
 
