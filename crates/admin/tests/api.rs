@@ -1,5 +1,8 @@
 //! The API over a real unix socket, with the in-memory store and a dispatcher that only takes notes.
 
+// Every function here belongs to a test.
+#![allow(clippy::unwrap_used)]
+
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
