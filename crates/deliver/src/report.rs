@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use relay_config::Config;
-use relay_message::dsn::{self, DsnInput, DsnKind, DsnRecipient};
+use relay_message::dsn::{self, Dsn, DsnInput, DsnKind, DsnRecipient};
 use relay_observe::Event;
 use relay_policy::Decision;
 use relay_queue::{Arrival, Message, NewMessage};
@@ -83,7 +83,12 @@ impl Reporter<'_> {
             of: self.message.id,
             to: to.to_string(),
         });
-        Some(NewMessage {
+        Some(self.new_message(id, to, composed))
+    }
+
+    /// From `<>`, so that it never leads to another DSN.
+    fn new_message(&self, id: QueueId, to: &Mailbox, composed: Dsn) -> NewMessage {
+        NewMessage {
             id,
             envelope: Envelope {
                 reverse_path: ReversePath::Null,
@@ -100,7 +105,7 @@ impl Reporter<'_> {
                 dsn_of: Some(self.message.id),
             },
             body: composed.message,
-        })
+        }
     }
 
     fn recipient<'a>(&self, kind: DsnKind, line: &Line<'a>, text: &'a str) -> DsnRecipient<'a> {
