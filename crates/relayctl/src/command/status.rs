@@ -70,12 +70,12 @@ fn flow(status: &StatusView) -> [String; 2] {
     let (counts, rates) = (&status.counts, &status.rates);
     [
         format!(
-            "Since start  {} accepted; {} delivered, {} bounced, {} discarded; deferred {} times",
+            "Since start  {} accepted; {} delivered, {} bounced, {} discarded; {}",
             text::count(counts.accepted, "message"),
             counts.delivered,
             counts.bounced,
             counts.discarded,
-            counts.deferred
+            text::count(counts.deferred, "deferral")
         ),
         format!(
             "Per minute   {} accepted, {} delivered, {} bounced, {} deferred",
@@ -178,7 +178,7 @@ mod tests {
 
             Queue        12 messages, 34 kB, the oldest 1h old
             Recipients   3 not tried yet, 9 deferred, 0 held
-            Since start  100 messages accepted; 80 delivered, 8 bounced, 0 discarded; deferred 14 times
+            Since start  100 messages accepted; 80 delivered, 8 bounced, 0 discarded; 14 deferrals
             Per minute   4 accepted, 3.5 delivered, 0 bounced, 0 deferred"#]]
         .assert_eq(&render(&status(), samples::now(), &Screen::plain()));
     }
@@ -211,7 +211,7 @@ mod tests {
 
             Queue        12 messages, 34 kB, the oldest 1h old
             Recipients   3 not tried yet, 9 deferred, 0 held
-            Since start  100 messages accepted; 80 delivered, 8 bounced, 0 discarded; deferred 14 times
+            Since start  100 messages accepted; 80 delivered, 8 bounced, 0 discarded; 14 deferrals
             Per minute   4 accepted, 3.5 delivered, 0 bounced, 0 deferred
 
             SITE            READY  WAITING  SESSIONS  RATE   SUSPENDED    WHY
