@@ -158,8 +158,8 @@ pub const OPTIONS: &[Row] = &[
         Kind::List(&Kind::Net),
         Default::Otherwise("loopback where the listener is on loopback, else nobody"),
         "[\"127.0.0.0/8\", \"::1/128\"]",
-        "Networks whose clients may relay without login. A listener that the world can reach must \
-         not trust the world.",
+        "Networks whose clients may relay without login; a client on a unix socket counts as \
+         127.0.0.1. A listener that the world can reach must not trust the world.",
     ),
     built(
         "submission.message_bytes_max",
