@@ -28,11 +28,11 @@ impl Scheduler {
     pub(crate) fn serve_waiting_sites(&mut self, now: Micros, actions: &mut Vec<Action>) {
         // Each turn opens a session or shortens a queue, so this ends.
         while self.sessions.len() < self.sessions_max {
-            let Some(site) = self
+            let first = self
                 .starving
-                .pop_front()
-                .or_else(|| self.wanting.pop_front())
-            else {
+                .pop_first()
+                .or_else(|| self.wanting.pop_first());
+            let Some((_, site)) = first else {
                 return;
             };
             if let Some(entry) = self.sites.get_mut(&site) {
@@ -151,16 +151,12 @@ impl Scheduler {
                 return;
             }
             if self.sessions.len() >= self.sessions_max {
-                if entry.queued == Queued::No {
-                    entry.queued = Queued::Yes;
-                    if entry.sessions.is_empty() {
-                        self.starving.push_back(site);
-                        if let Some(&(_, idle)) = self.idle_sessions.first() {
-                            self.quit(idle, actions);
-                        }
-                    } else {
-                        self.wanting.push_back(site);
-                    }
+                self.queue_up(site);
+                // One that has no work makes room, unless enough are about to end.
+                if self.quitting < self.starving.len() + self.wanting.len()
+                    && let Some(&(_, idle)) = self.idle_sessions.first()
+                {
+                    self.quit(idle, actions);
                 }
                 return;
             }
@@ -177,12 +173,29 @@ impl Scheduler {
     }
 
     fn queue_behind(&mut self, site: SiteRef, now: Micros) {
-        if let Some(entry) = self.sites.get_mut(&site)
-            && entry.queued == Queued::No
+        if let Some(entry) = self.sites.get(&site)
             && entry.offered(now) > entry.idle.len() + entry.opening as usize
         {
-            entry.queued = Queued::Yes;
-            self.wanting.push_back(site);
+            self.queue_up(site);
+        }
+    }
+
+    /// The site waits for a place among all sessions.
+    fn queue_up(&mut self, site: SiteRef) {
+        let Some(entry) = self.sites.get_mut(&site) else {
+            return;
+        };
+        if entry.queued != Queued::No {
+            return;
+        }
+        let asking = self.next_asking;
+        self.next_asking += 1;
+        if entry.sessions.is_empty() {
+            entry.queued = Queued::Starving(asking);
+            self.starving.insert((asking, site));
+        } else {
+            entry.queued = Queued::Wanting(asking);
+            self.wanting.insert((asking, site));
         }
     }
 
@@ -220,7 +233,7 @@ impl Scheduler {
         Some(hop.name.clone())
     }
 
-    /// Ends sessions that are idle for too long, too many, or in the way of a site that has none.
+    /// Ends sessions that are idle for too long, too many, or in the way of a site that has work.
     /// Returns when the next idle one has been idle for too long.
     fn let_go(&mut self, site: SiteRef, now: Micros, actions: &mut Vec<Action>) -> Option<Micros> {
         let entry = self.sites.get(&site)?;
@@ -232,7 +245,8 @@ impl Scheduler {
                 continue;
             };
             let ends = since + self.idle;
-            if surplus > 0 || ends <= now || !self.starving.is_empty() {
+            let wanted_elsewhere = self.quitting < self.starving.len() + self.wanting.len();
+            if surplus > 0 || ends <= now || wanted_elsewhere {
                 surplus = surplus.saturating_sub(1);
                 self.quit(id, actions);
             } else {
@@ -250,6 +264,7 @@ impl Scheduler {
             self.idle_sessions.remove(&(since, id));
         }
         session.stage = Stage::Quitting;
+        self.quitting += 1;
         if let Some(entry) = self.sites.get_mut(&session.site) {
             entry.idle.retain(|&idle| idle != id);
             entry.quitting += 1;
@@ -265,6 +280,11 @@ impl Scheduler {
             self.timers.remove(&(before, site));
         }
         if entry.is_blank() {
+            match entry.queued {
+                Queued::No => {}
+                Queued::Starving(asking) => drop(self.starving.remove(&(asking, site))),
+                Queued::Wanting(asking) => drop(self.wanting.remove(&(asking, site))),
+            }
             self.site_numbers.remove(&entry.id);
             self.sites.remove(&site);
             return;

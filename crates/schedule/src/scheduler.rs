@@ -4,7 +4,7 @@
 //! returns, and calls `handle(Event::Tick)` at `wake_at`. What an event changes stands here; who is
 //! served then, in [`crate::pump`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,9 +214,13 @@ pub struct Scheduler {
     pub(crate) timers: BTreeSet<(Micros, SiteRef)>,
     /// Sessions without work, the longest idle first: the first to go when a site has none at all.
     pub(crate) idle_sessions: BTreeSet<(Micros, SessionId)>,
-    /// Sites without any session, and sites that want one more, in the order of their asking.
-    pub(crate) starving: VecDeque<SiteRef>,
-    pub(crate) wanting: VecDeque<SiteRef>,
+    /// While all sessions are in use: sites without any, and sites that want one more, in the order
+    /// of their asking.
+    pub(crate) starving: BTreeSet<(u64, SiteRef)>,
+    pub(crate) wanting: BTreeSet<(u64, SiteRef)>,
+    pub(crate) next_asking: u64,
+    /// Sessions that were told to end and have not ended yet.
+    pub(crate) quitting: usize,
     /// What is done with jobs that are being expired, once they are.
     pub(crate) expiring: BTreeMap<JobRef, Afterwards>,
     pub(crate) touched: BTreeSet<SiteRef>,
@@ -274,8 +278,10 @@ impl Scheduler {
             idle: time::span(settings.idle),
             timers: BTreeSet::new(),
             idle_sessions: BTreeSet::new(),
-            starving: VecDeque::new(),
-            wanting: VecDeque::new(),
+            starving: BTreeSet::new(),
+            wanting: BTreeSet::new(),
+            next_asking: 0,
+            quitting: 0,
             expiring: BTreeMap::new(),
             touched: BTreeSet::new(),
             rng: StdRng::seed_from_u64(settings.seed),

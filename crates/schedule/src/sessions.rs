@@ -8,7 +8,7 @@ use crate::scheduler::{
     AGAIN_PAUSE, Action, Afterwards, BROKEN_OFF_PAUSE, Limits, Report, Scheduler, SessionId,
     SiteId, SiteNews, Stage,
 };
-use crate::site::{LimitsAge, Site, SiteRef};
+use crate::site::{LimitsAge, Queued, Site, SiteRef};
 use crate::time::{self, Micros};
 use crate::window::{Use, Window};
 
@@ -31,6 +31,7 @@ impl Scheduler {
         if session.messages >= site.limits.messages_per_connection.max(1) {
             session.stage = Stage::Quitting;
             site.quitting += 1;
+            self.quitting += 1;
             actions.push(Action::Quit(id));
         } else {
             session.stage = Stage::Idle { since: now };
@@ -88,8 +89,18 @@ impl Scheduler {
                 site.idle.retain(|&idle| idle != id);
                 self.idle_sessions.remove(&(since, id));
             }
-            Stage::Quitting => site.quitting -= 1,
+            Stage::Quitting => {
+                site.quitting -= 1;
+                self.quitting -= 1;
+            }
             Stage::Reported | Stage::Busy { .. } => {}
+        }
+        if site.sessions.is_empty()
+            && let Queued::Wanting(asking) = site.queued
+        {
+            self.wanting.remove(&(asking, session.site));
+            self.starving.insert((asking, session.site));
+            site.queued = Queued::Starving(asking);
         }
         let idle_end = session.stage == Stage::Quitting;
         if session.messages == 0 && !idle_end {

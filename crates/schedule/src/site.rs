@@ -78,7 +78,10 @@ pub(crate) struct Slow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queued {
     No,
-    Yes,
+    /// It has no session. With the number of its asking.
+    Starving(u64),
+    /// It wants one more.
+    Wanting(u64),
 }
 
 /// Which jobs may go now.

@@ -150,7 +150,7 @@ impl Scheduler {
         if entry.sessions.len() as u32 >= allowed {
             return Blocked::Connections { site, allowed };
         }
-        if entry.queued == Queued::Yes {
+        if entry.queued != Queued::No {
             return Blocked::Sessions {
                 allowed: self.sessions_max,
             };

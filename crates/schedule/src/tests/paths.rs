@@ -347,3 +347,33 @@ fn an_idle_session_makes_room_at_once_for_a_site_that_has_none() {
         = open s2 R by e.test",
     );
 }
+
+#[test]
+fn an_idle_session_makes_room_for_a_site_that_wants_one_more() {
+    check(
+        2,
+        "
+        add 1 d.test
+        = resolve d.test
+        site d.test S
+        = open s1 S by d.test
+        ready s1
+        = assign s1 1
+        done s1 1 good
+        ready s1
+        add 2 e.test
+        = resolve e.test
+        site e.test R
+        = open s2 R by e.test
+        ready s2
+        = assign s2 2
+        add 3 e.test
+        = quit s1
+        add 4 e.test
+        closed s1
+        = open s3 R by e.test
+        done s2 2 good
+        closed s2
+        = open s4 R by e.test",
+    );
+}
