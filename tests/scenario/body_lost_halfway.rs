@@ -33,7 +33,7 @@ fn silence_after_the_final_dot_is_an_unknown_outcome_and_is_tried_again() {
     assert!(
         attempts[0]["reply"]
             .as_str()
-            .is_some_and(|reply| reply.contains("duplicate")),
+            .is_some_and(|reply| reply.contains("second copy")),
         "the operator is told that the message may arrive twice: {shown}"
     );
 }

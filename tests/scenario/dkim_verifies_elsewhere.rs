@@ -28,8 +28,12 @@ fn rsa_and_ed25519_signatures_verify() {
         let path = dir.path().join(format!("{selector}.pem"));
         std::fs::write(&path, private_key(algorithm)).unwrap();
         let pem = std::fs::read_to_string(&path).unwrap();
-        let signer =
-            relay_message::dkim::Signer::from_pem("sender.example".parse().unwrap(), selector, &pem).unwrap();
+        let signer = relay_message::dkim::Signer::from_pem(
+            "sender.example".parse().unwrap(),
+            selector,
+            &pem,
+        )
+        .unwrap();
         records.push(format!("{selector}._domainkey.sender.example"));
         records.push(signer.public_record());
         settings.push_str(&format!(

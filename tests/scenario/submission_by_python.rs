@@ -65,6 +65,9 @@ fn smtplib_is_served_in_clear_with_starttls_and_with_auth() {
             .find(|mail| mail.to[0] == to)
             .unwrap()
             .data
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     assert!(with("plain@rcpt.example").contains("with ESMTP id"));
     assert!(with("tls@rcpt.example").contains("with ESMTPS id"));
