@@ -459,3 +459,52 @@ fn the_same_seed_gives_the_same_run() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn more_sites_than_sessions_all_get_their_turn_without_waiting() {
+    let mut world = World::new(1);
+    let deadline = world.after(500_000.0);
+    let mut actions = Vec::new();
+    for serial in 0..600 {
+        let event = Event::Add(Job {
+            id: QueueId::from_u64(serial),
+            hop: hop((serial % 40) as usize),
+            due: world.now,
+            deadline,
+            sender: Arc::from("a"),
+        });
+        world.scheduler.handle(event, world.now, &mut actions);
+    }
+    // Every action is answered at once; no time passes.
+    while !actions.is_empty() {
+        for action in std::mem::take(&mut actions) {
+            let events = match action {
+                Action::Resolve(hop) => vec![Event::Resolved {
+                    site: SiteId(Arc::from(hop.to_string())),
+                    hop,
+                    limits: Limits {
+                        connections: 3,
+                        rate: None,
+                        messages_per_connection: 100,
+                        recipients_per_transaction: 100,
+                    },
+                }],
+                Action::Open { session, .. } => vec![Event::Ready(session)],
+                Action::Assign { session, dispatch } => {
+                    let report = Report {
+                        id: dispatch.id,
+                        due_again: None,
+                        site: SiteNews::Good,
+                    };
+                    vec![Event::Done { session, report }, Event::Ready(session)]
+                }
+                Action::Quit(session) => vec![Event::Closed(session)],
+                Action::Expire(_) | Action::Suspended { .. } | Action::Resumed { .. } => vec![],
+            };
+            for event in events {
+                world.scheduler.handle(event, world.now, &mut actions);
+            }
+        }
+    }
+    assert_eq!(world.scheduler.jobs(), 0);
+}
