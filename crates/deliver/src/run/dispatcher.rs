@@ -398,9 +398,6 @@ impl Dispatcher {
             stopping.answers.push(answer);
             return;
         }
-        self.world.events.emit(Told::Stopping {
-            sessions: self.sessions.len(),
-        });
         self.stopping = Some(Stopping {
             until,
             answers: vec![answer],
