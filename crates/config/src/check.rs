@@ -325,8 +325,10 @@ pub(crate) fn route(table: &Section<'_>, route: &Route, others: &[Route]) {
     }
 }
 
+/// What the operator wrote must make sense together. A default that a shorter max_age has overtaken
+/// is no mistake of his: it just never comes to bear.
 pub(crate) fn schedule(table: &Section<'_>, schedule: &Schedule) {
-    if schedule.steps.iter().any(|step| *step > schedule.max_age) {
+    if table.has("steps") && schedule.steps.iter().any(|step| *step > schedule.max_age) {
         table.refuse(
             "steps",
             "a step is longer than max_age; shorten it, or lengthen max_age",
@@ -338,9 +340,10 @@ pub(crate) fn schedule(table: &Section<'_>, schedule: &Schedule) {
             "a step is shorter than the one before it; waits should grow",
         );
     }
-    if schedule
-        .warn_after
-        .is_some_and(|after| after >= schedule.max_age)
+    if table.has("warn_after")
+        && schedule
+            .warn_after
+            .is_some_and(|after| after >= schedule.max_age)
     {
         table.refuse(
             "warn_after",

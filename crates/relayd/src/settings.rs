@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use relay_admin::files::DiskFiles;
-use relay_config::check::Files;
-use relay_config::{Config, Source};
+use relay_config::parse::Mistake;
+use relay_config::{Config, Files, Source};
 use relay_deliver::sign::Signers;
 use relay_policy::Table;
 
@@ -78,7 +78,7 @@ impl Origin {
     /// Reads and checks everything. `Err`: every mistake found, with file, line, key and fix.
     pub fn load(&self) -> Result<Settings, Vec<String>> {
         let (config, warnings) = self.config()?;
-        let table = policy_table(&config)?;
+        let table = config.policy_table(&DiskFiles).map_err(texts)?;
         let signers = signers(&config)?;
         let listener_tls = listener_tls(&config)?;
         Ok(Settings {
@@ -100,30 +100,20 @@ impl Origin {
                     name: sandbox::NAME.to_owned(),
                     text: sandbox::SETTINGS.to_owned(),
                 };
-                relay_config::load(&[source], &[], &self.overrides, "localhost", &DiskFiles)
-                    .map(|config| (config, Vec::new()))
+                relay_config::load(&[source], &[], &self.overrides, "localhost", &DiskFiles).map(
+                    |config| {
+                        let warnings = config.warnings.clone();
+                        (config, warnings)
+                    },
+                )
             }
         };
-        loaded.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+        loaded.map_err(texts)
     }
 }
 
-/// The operator's tables in front of the default one. Their mistakes were found with the rest of the
-/// configuration; a file that changed since is read anew here.
-fn policy_table(config: &Config) -> Result<Table, Vec<String>> {
-    let mut files = Vec::new();
-    for path in config
-        .policy
-        .files
-        .iter()
-        .flat_map(|pattern| DiskFiles.expand(pattern))
-    {
-        let text = DiskFiles
-            .read(path.as_ref())
-            .map_err(|error| vec![format!("{path}: {error}")])?;
-        files.push((path, text));
-    }
-    Table::with_files(&files).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+fn texts(mistakes: Vec<Mistake>) -> Vec<String> {
+    mistakes.iter().map(ToString::to_string).collect()
 }
 
 fn signers(config: &Config) -> Result<Signers, Vec<String>> {
