@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -60,44 +60,57 @@ fn main() {
     std::fs::remove_dir_all(directory).expect("removing the files");
 }
 
-/// Append and fdatasync, shared by those who wait at the same time: what a disk can do.
+/// What waits to be appended, and how far it is on disk.
+#[derive(Default)]
+struct Raw {
+    bytes: Vec<u8>,
+    asked: u64,
+    synced: u64,
+    over: bool,
+}
+
+/// The least a durable queue can do: one thread appends and syncs whatever waits, producers wait for
+/// their bytes to be on disk.
 fn raw_rate(path: &Path, producers: usize, body_bytes: usize, span: Duration) -> f64 {
-    struct Group {
-        waiting: Mutex<(Vec<u8>, u64)>,
-        file: Mutex<(File, u64)>,
-    }
-    let group = Group {
-        waiting: Mutex::new((Vec::new(), 0)),
-        file: Mutex::new((File::create(path).expect("a file"), 0)),
-    };
+    let mut file = File::create(path).expect("a file");
+    let (raw, changed) = (Mutex::new(Raw::default()), Condvar::new());
+    let lock = || raw.lock().expect("no panic");
     let (body, done) = (vec![b'x'; body_bytes], AtomicU64::new(0));
     let started = Instant::now();
     std::thread::scope(|scope| {
-        for _ in 0..producers {
-            scope.spawn(|| {
-                while started.elapsed() < span {
-                    let ticket = {
-                        let mut waiting = group.waiting.lock().expect("no panic");
-                        waiting.0.extend_from_slice(&body);
-                        waiting.1 += 1;
-                        waiting.1
-                    };
-                    // Whoever gets the file writes for all who wait.
-                    let mut file = group.file.lock().expect("no panic");
-                    if file.1 < ticket {
-                        let (bytes, upto) = {
-                            let mut waiting = group.waiting.lock().expect("no panic");
-                            (std::mem::take(&mut waiting.0), waiting.1)
-                        };
-                        file.0.write_all(&bytes).expect("space on the disk");
-                        file.0.sync_data().expect("a disk that syncs");
-                        file.1 = upto;
-                    }
-                    drop(file);
-                    done.fetch_add(1, Ordering::Relaxed);
+        scope.spawn(|| {
+            loop {
+                let waiting = changed.wait_while(lock(), |r| r.bytes.is_empty() && !r.over);
+                let mut waiting = waiting.expect("no panic");
+                if waiting.bytes.is_empty() {
+                    return;
                 }
-            });
+                let (bytes, asked) = (std::mem::take(&mut waiting.bytes), waiting.asked);
+                drop(waiting);
+                file.write_all(&bytes).expect("space on the disk");
+                file.sync_data().expect("a disk that syncs");
+                lock().synced = asked;
+                changed.notify_all();
+            }
+        });
+        let produce = || {
+            while started.elapsed() < span {
+                let mut waiting = lock();
+                waiting.bytes.extend_from_slice(&body);
+                waiting.asked += 1;
+                let mine = waiting.asked;
+                changed.notify_all();
+                let synced = changed.wait_while(waiting, |r| r.synced < mine);
+                drop(synced.expect("no panic"));
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let threads: Vec<_> = (0..producers).map(|_| scope.spawn(produce)).collect();
+        for thread in threads {
+            thread.join().expect("no panic");
         }
+        lock().over = true;
+        changed.notify_all();
     });
     done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
 }
