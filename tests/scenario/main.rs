@@ -21,6 +21,7 @@ mod stops_in_order;
 mod submission_by_python;
 mod thousands_by_smtp_source;
 mod tls_to_next_hop;
+mod under_systemd;
 
 use relay_testkit::{Client, Network, Relay};
 
