@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use relay_observe::Event;
+use relay_observe::crash::{self, CrashPoint};
 use relay_policy::{Action, Category, Decision, Fate};
 use relay_schedule::SiteId;
 use relay_schedule::scheduler::SiteNews;
@@ -241,6 +242,12 @@ impl Carrier {
             .zip(outcomes)
             .map(|(index, outcome)| judge(settings, job, &peer, index, outcome))
             .collect();
+        if judged
+            .iter()
+            .any(|one| one.verdict.decision.fate == Fate::Delivered)
+        {
+            crash::at(CrashPoint::PeerSaid250);
+        }
         let rest = self.sort(judged, attempt).await;
         self.go_on(rest, peer, attempt).await
     }

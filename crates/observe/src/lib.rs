@@ -2,9 +2,11 @@
 //! It decides nothing and stores nothing but counters.
 
 pub mod clock;
+pub mod crash;
 pub mod event;
 pub mod log;
 pub mod metric;
 
 pub use clock::Clock;
+pub use crash::CrashPoint;
 pub use event::{Event, Events};

@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use relay_observe::crash::{self, CrashPoint};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::follow::Job;
@@ -198,6 +199,9 @@ impl Committer {
             .collect();
         match self.journal.append(&records, highest) {
             Ok(appended) => {
+                if steps.iter().any(|step| step.operation.work.has_dsns()) {
+                    crash::at(CrashPoint::DsnCommitted);
+                }
                 self.install(&steps, &appended.places, appended.end);
                 for step in steps {
                     step.answer();
@@ -278,6 +282,10 @@ impl Work {
             Work::Accept(fresh) => std::slice::from_ref(fresh),
             Work::Settle { dsns, .. } => dsns,
         }
+    }
+
+    fn has_dsns(&self) -> bool {
+        matches!(self, Work::Settle { dsns, .. } if !dsns.is_empty())
     }
 }
 

@@ -2,22 +2,31 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
+use relay_observe::crash::{self, CrashPoint};
 use relay_smtp::QueueId;
 
+use crate::device::Device;
+use crate::gather::Gather;
 use crate::index::Position;
 use crate::record::{Encoded, Kind, Place};
-use crate::segment::{FIRST_RECORD, Segment};
+use crate::segment::{FIRST_RECORD, Segment, path};
 
-/// A buffer that one large message has blown up is given back.
-const BUFFER_KEPT_BYTES: usize = 16 << 20;
+/// A buffer that one busy moment has blown up is given back.
+const BUFFER_KEPT_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Journal {
+    device: Arc<dyn Device>,
     directory: PathBuf,
     segment_bytes: u32,
     segment: Segment,
-    buffer: Vec<u8>,
+    /// The segment after this one, being made ahead: making it takes several syncs, and those who
+    /// wait for a commit must not wait for them.
+    next: Option<JoinHandle<io::Result<Segment>>>,
+    write: Gather,
 }
 
 /// What has been made durable.
@@ -51,16 +60,19 @@ impl AppendError {
 impl Journal {
     /// Begins a new segment: what lies in the earlier ones is sealed.
     pub(crate) fn begin(
+        device: &Arc<dyn Device>,
         directory: &Path,
         number: u32,
         segment_bytes: u32,
         highest: Option<QueueId>,
     ) -> io::Result<Journal> {
         Ok(Journal {
+            device: device.clone(),
             directory: directory.to_owned(),
             segment_bytes,
-            segment: Segment::create(directory, number, segment_bytes, highest)?,
-            buffer: Vec::new(),
+            segment: Segment::create(device, directory, number, segment_bytes, highest)?,
+            next: None,
+            write: Gather::default(),
         })
     }
 
@@ -81,25 +93,55 @@ impl Journal {
         if bytes > self.segment.room() {
             self.roll(bytes, highest)?;
         }
-        self.buffer.clear();
-        self.buffer.reserve(bytes);
+        self.write.clear(BUFFER_KEPT_BYTES);
         let (stamp, start) = (self.segment.stamp, self.segment.end);
         let places = records
             .iter()
-            .map(|(kind, record)| record.append_to(&mut self.buffer, *kind, stamp, start))
+            .map(|(kind, record)| record.add_to(&mut self.write, *kind, stamp, start))
             .collect();
-        if let Err(error) = self.segment.write(&self.buffer) {
+        if let Err(error) = self.segment.write(&self.write) {
             return Err(self.give_up_segment(error));
         }
         // After a failed sync the kernel may have dropped the pages and report success the next
         // time: it is never tried again.
         self.segment.sync().map_err(AppendError::Failed)?;
         self.segment.end += bytes as u32;
-        self.buffer.shrink_to(BUFFER_KEPT_BYTES);
+        // Frees the bodies: their callers may be done with them soon.
+        self.write.clear(BUFFER_KEPT_BYTES);
+        if self.next.is_none() && self.segment.room() < self.segment_bytes as usize / 2 {
+            self.make_next();
+        }
         Ok(Appended {
             places,
             end: self.position(),
         })
+    }
+
+    /// Has the next segment made on another thread. Where no thread can be had, [`Journal::roll`]
+    /// makes it.
+    fn make_next(&mut self) {
+        let (device, directory) = (self.device.clone(), self.directory.clone());
+        let (number, size) = (self.segment.stamp.segment + 1, self.segment_bytes);
+        let make = move || Segment::create(&device, &directory, number, size, None);
+        let thread = std::thread::Builder::new().name("queue-segment".to_owned());
+        self.next = thread.spawn(make).ok();
+    }
+
+    fn take_next(&mut self, size: u32, highest: Option<QueueId>) -> io::Result<Segment> {
+        let number = self.segment.stamp.segment + 1;
+        let Some(making) = self.next.take() else {
+            return Segment::create(&self.device, &self.directory, number, size, highest);
+        };
+        let made = making.join();
+        let mut next = made.unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))?;
+        match next.begin(size, highest) {
+            Ok(()) => Ok(next),
+            Err(error) => {
+                // As if it had not been made: its number is wanted again.
+                let _ = std::fs::remove_file(path(&self.directory, number));
+                Err(error)
+            }
+        }
     }
 
     /// Seals the segment and begins the next one, with room for `bytes`. One write never spans two
@@ -107,13 +149,9 @@ impl Journal {
     fn roll(&mut self, bytes: usize, highest: Option<QueueId>) -> Result<(), AppendError> {
         let size = u32::try_from(bytes + FIRST_RECORD as usize)
             .expect("a commit is at most 8 MiB and one record, which is at most 1 GiB");
-        let next = Segment::create(
-            &self.directory,
-            self.segment.stamp.segment + 1,
-            size.max(self.segment_bytes),
-            highest,
-        )
-        .map_err(AppendError::of)?;
+        let next = self
+            .take_next(size.max(self.segment_bytes), highest)
+            .map_err(AppendError::of)?;
         self.segment.trim().map_err(AppendError::Failed)?;
         self.segment = next;
         Ok(())
@@ -130,6 +168,15 @@ impl Journal {
                 Err(error) => AppendError::Failed(error),
             },
             AppendError::Failed(error) => AppendError::Failed(error),
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Not needed any more; a start would remove it, too.
+        if let Some(Ok(Ok(unused))) = self.next.take().map(JoinHandle::join) {
+            let _ = std::fs::remove_file(path(&self.directory, unused.stamp.segment));
         }
     }
 }

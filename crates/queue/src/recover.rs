@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_observe::crash::{self, CrashPoint};
 use relay_observe::{Event, Events};
 
 use crate::files::{Layout, VERSION};
@@ -81,6 +82,7 @@ pub(crate) fn recover(
     recovery.make_current(&index)?;
     let newest = segments.last().copied().unwrap_or(0);
     let journal = Journal::begin(
+        &options.device,
         &directory,
         newest + 1,
         options.segment_bytes,
@@ -181,33 +183,36 @@ impl From<IndexError> for Unusable {
 }
 
 impl Recovery<'_> {
-    /// Cuts off what was written to the newest segment but never promised; removes it if it was only
-    /// being made. The older ones are sealed: all of them was promised.
+    /// Cuts off what was written to the newest segment but never promised. A segment that was being
+    /// made, or made ahead and not used, is removed first. The older ones are sealed: all of them was
+    /// promised.
     fn seal_newest(&mut self, segments: &mut Vec<u32>, index: Position) -> Result<(), OpenError> {
-        let Some(&number) = segments.last() else {
-            return Ok(());
-        };
         let directory = self.layout.journal();
-        let path = segment::path(&directory, number);
-        match Image::read(&directory, number).map_err(at(&path))? {
-            Ok(image) => {
-                let known = match index.segment == number {
-                    true => index.offset,
-                    false => FIRST_RECORD,
-                };
-                let end = image.promised_end(known);
-                self.truncated_bytes += image.written_behind(end);
-                let file = File::options().write(true).open(&path).map_err(at(&path))?;
-                file.set_len(u64::from(end)).map_err(at(&path))?;
-                file.sync_all().map_err(at(&path))
-            }
-            Err(Headless::Empty) => {
-                segments.pop();
-                std::fs::remove_file(&path).map_err(at(&path))
-            }
-            // Replay quarantines it.
-            Err(Headless::WithRecords) => Ok(()),
+        while let Some(&number) = segments.last() {
+            let path = segment::path(&directory, number);
+            let found = Image::read(&directory, number).map_err(at(&path))?;
+            let image = match found {
+                Ok(image) if !image.is_unused() => image,
+                Ok(_) if index.segment >= number => return Ok(()),
+                Ok(_) | Err(Headless::Empty) => {
+                    segments.pop();
+                    std::fs::remove_file(&path).map_err(at(&path))?;
+                    continue;
+                }
+                // Replay quarantines it.
+                Err(Headless::WithRecords) => return Ok(()),
+            };
+            let known = match index.segment == number {
+                true => index.offset,
+                false => FIRST_RECORD,
+            };
+            let end = image.promised_end(known);
+            self.truncated_bytes += image.written_behind(end);
+            let file = File::options().write(true).open(&path).map_err(at(&path))?;
+            file.set_len(u64::from(end)).map_err(at(&path))?;
+            return file.sync_all().map_err(at(&path));
         }
+        Ok(())
     }
 
     /// The current index with its messages loaded, or an empty new one.
@@ -349,6 +354,7 @@ impl Recovery<'_> {
                 Item::Record { record, offset } => {
                     self.redo(record.change, index, ledger)?;
                     self.records += 1;
+                    crash::at(CrashPoint::HalfOfRecovery);
                     let offset = offset + record.len;
                     ledger.advance(Position { segment, offset }, 1);
                     if ledger.unapplied >= self.options.index_records {

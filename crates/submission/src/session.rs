@@ -10,6 +10,7 @@ use relay_config::{Listener, ListenerTls, User};
 use relay_message::header;
 use relay_message::received::{Encrypted, LoggedIn, Protocol, Trace, prepare};
 use relay_observe::Event as Happened;
+use relay_observe::crash::{self, CrashPoint};
 use relay_queue::{Arrival, Message, NewMessage, StoreError};
 use relay_smtp::Reply;
 use relay_smtp::command::{Mail, Secret};
@@ -286,6 +287,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
                 return Ok(());
             }
         };
+        crash::at(CrashPoint::Committed);
         self.fruitless_since = Instant::now();
         self.world.events.emit(Happened::MessageAccepted {
             id: message.id,
