@@ -15,8 +15,12 @@ impl Client {
     /// Connects and reads the greeting.
     pub fn connect(address: SocketAddr) -> Client {
         let stream = TcpStream::connect(address).expect("the relay listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
-        let mut client = Client { stream: BufReader::new(stream) };
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a time-out can be set");
+        let mut client = Client {
+            stream: BufReader::new(stream),
+        };
         let greeting = client.reply();
         assert!(greeting.starts_with("220 "), "greeting: {greeting}");
         client
@@ -30,7 +34,10 @@ impl Client {
 
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.get_mut().write_all(bytes).expect("the relay reads");
+        self.stream
+            .get_mut()
+            .write_all(bytes)
+            .expect("the relay reads");
     }
 
     /// Reads one reply; "" when the relay has closed.

@@ -43,13 +43,19 @@ impl Dns {
         let thread = std::thread::spawn(move || {
             let mut packet = [0u8; 4096];
             while !stopped.load(Ordering::Relaxed) {
-                let Ok((length, client)) = socket.recv_from(&mut packet) else { continue };
+                let Ok((length, client)) = socket.recv_from(&mut packet) else {
+                    continue;
+                };
                 if let Some(reply) = answer(&zone, &packet[..length]) {
                     let _ = socket.send_to(&reply, client);
                 }
             }
         });
-        Dns { address, stop, thread: Some(thread) }
+        Dns {
+            address,
+            stop,
+            thread: Some(thread),
+        }
     }
 }
 
@@ -64,7 +70,11 @@ impl Drop for Dns {
 
 fn parse(text: &str) -> Zone {
     let mut zone = Zone::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
         let words: Vec<&str> = line.split_whitespace().collect();
         let answers = zone.entry(words[0].to_ascii_lowercase()).or_default();
         match words[1..] {
@@ -72,10 +82,12 @@ fn parse(text: &str) -> Zone {
                 preference.parse().expect("a preference is a number"),
                 name(host),
             )))),
-            ["A" | "AAAA", address] => answers.push(Answer::Data(match address.parse().expect("an address") {
-                IpAddr::V4(address) => RData::A(A(address)),
-                IpAddr::V6(address) => RData::AAAA(AAAA(address)),
-            })),
+            ["A" | "AAAA", address] => {
+                answers.push(Answer::Data(match address.parse().expect("an address") {
+                    IpAddr::V4(address) => RData::A(A(address)),
+                    IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+                }))
+            }
             ["CNAME", host] => answers.push(Answer::Data(RData::CNAME(CNAME(name(host))))),
             ["EXISTS"] => {}
             ["SERVFAIL"] => answers.push(Answer::Servfail),
@@ -97,13 +109,19 @@ fn answer(zone: &Zone, packet: &[u8]) -> Option<Vec<u8>> {
     let mut reply = Message::response(query.metadata.id, OpCode::Query);
     reply.add_query(question.clone());
     reply.metadata.recursion_available = true;
-    let mut owner = question.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
+    let mut owner = question
+        .name()
+        .to_ascii()
+        .trim_end_matches('.')
+        .to_ascii_lowercase();
     for _ in 0..8 {
         let Some(answers) = zone.get(&owner) else {
             reply.metadata.response_code = ResponseCode::NXDomain;
             break;
         };
-        let Some(alias) = put(&mut reply, &owner, answers, question.query_type()) else { break };
+        let Some(alias) = put(&mut reply, &owner, answers, question.query_type()) else {
+            break;
+        };
         owner = alias;
     }
     reply.to_vec().ok()

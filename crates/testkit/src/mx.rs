@@ -92,12 +92,20 @@ impl Mx {
         });
         let inside = shared.clone();
         let thread = std::thread::spawn(move || accept(&listener, &inside));
-        Mx { address, shared, thread: Some(thread) }
+        Mx {
+            address,
+            shared,
+            thread: Some(thread),
+        }
     }
 
     /// Every message taken so far.
     pub fn mail(&self) -> Vec<Mail> {
-        self.shared.mail.lock().expect("no session panicked").clone()
+        self.shared
+            .mail
+            .lock()
+            .expect("no session panicked")
+            .clone()
     }
 
     /// Every recipient of every message taken so far, sorted.
@@ -138,11 +146,19 @@ impl Drop for Mx {
 }
 
 fn parse(script: &str) -> Vec<Rule> {
-    let lines = script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = script
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| {
-            let (when, then) = line.split_once(" => ").unwrap_or_else(|| panic!("no ` => ` in: {line}"));
-            let (left, when) = match when.strip_prefix("first ").and_then(|rest| rest.split_once(' ')) {
+            let (when, then) = line
+                .split_once(" => ")
+                .unwrap_or_else(|| panic!("no ` => ` in: {line}"));
+            let (left, when) = match when
+                .strip_prefix("first ")
+                .and_then(|rest| rest.split_once(' '))
+            {
                 Some((count, rest)) => (Some(count.parse().expect("`first N` has a number")), rest),
                 None => (None, when),
             };
@@ -151,7 +167,11 @@ fn parse(script: &str) -> Vec<Rule> {
                 Some(reply) => Then::SayAndClose(reply.trim().to_owned()),
                 None => Then::Say(then.to_owned()),
             };
-            Rule { when: when.to_ascii_uppercase(), left, then }
+            Rule {
+                when: when.to_ascii_uppercase(),
+                left,
+                then,
+            }
         })
         .collect()
 }
@@ -170,7 +190,13 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         shared.most_open.fetch_max(open, Ordering::Relaxed);
         let shared = shared.clone();
         std::thread::spawn(move || {
-            let mut session = Session { number, shared: &shared, tls: false, from: String::new(), to: Vec::new() };
+            let mut session = Session {
+                number,
+                shared: &shared,
+                tls: false,
+                from: String::new(),
+                to: Vec::new(),
+            };
             session.run(Box::new(stream));
             shared.open.fetch_sub(1, Ordering::Relaxed);
         });
@@ -208,8 +234,14 @@ impl Session<'_> {
                 Flow::On => {}
                 Flow::Over => return,
                 Flow::StartTls => {
-                    let (Some(tls), Ok(raw)) = (&self.shared.tls, &raw) else { return };
-                    let (Ok(connection), Ok(raw)) = (ServerConnection::new(tls.clone()), raw.try_clone()) else { return };
+                    let (Some(tls), Ok(raw)) = (&self.shared.tls, &raw) else {
+                        return;
+                    };
+                    let (Ok(connection), Ok(raw)) =
+                        (ServerConnection::new(tls.clone()), raw.try_clone())
+                    else {
+                        return;
+                    };
                     self.tls = true;
                     wire = BufReader::new(Box::new(StreamOwned::new(connection, raw)));
                 }
@@ -218,27 +250,39 @@ impl Session<'_> {
     }
 
     fn command(&mut self, wire: &mut BufReader<Box<dyn Wire>>, line: &str) -> Flow {
-        let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
+        let verb = line
+            .split([' ', ':'])
+            .next()
+            .unwrap_or_default()
+            .to_ascii_uppercase();
         match verb.as_str() {
             "EHLO" => {
-                let starttls = if self.shared.tls.is_some() && !self.tls { "\nSTARTTLS" } else { "" };
+                let starttls = if self.shared.tls.is_some() && !self.tls {
+                    "\nSTARTTLS"
+                } else {
+                    ""
+                };
                 let offer = format!(
                     "250 mx.test\nPIPELINING\nSIZE 52428800\n8BITMIME\nSMTPUTF8\nDSN\nENHANCEDSTATUSCODES{starttls}"
                 );
                 self.answer(wire, line, &offer)
             }
             "HELO" => self.answer(wire, line, "250 mx.test"),
-            "STARTTLS" if self.shared.tls.is_some() => match self.answer(wire, line, "220 2.0.0 go ahead") {
-                Flow::On => Flow::StartTls,
-                over => over,
-            },
+            "STARTTLS" if self.shared.tls.is_some() => {
+                match self.answer(wire, line, "220 2.0.0 go ahead") {
+                    Flow::On => Flow::StartTls,
+                    over => over,
+                }
+            }
             "MAIL" => {
                 self.from = path(line);
                 self.to.clear();
                 self.answer(wire, line, "250 2.1.0 sender ok")
             }
             "RCPT" => self.rcpt(wire, line),
-            "DATA" if self.to.is_empty() => self.answer(wire, line, "554 5.5.1 no valid recipients"),
+            "DATA" if self.to.is_empty() => {
+                self.answer(wire, line, "554 5.5.1 no valid recipients")
+            }
             "DATA" => self.data(wire, line),
             "RSET" => {
                 self.to.clear();
@@ -259,7 +303,9 @@ impl Session<'_> {
     }
 
     fn rcpt(&mut self, wire: &mut BufReader<Box<dyn Wire>>, line: &str) -> Flow {
-        let then = self.then(line).unwrap_or(Then::Say("250 2.1.5 recipient ok".to_owned()));
+        let then = self
+            .then(line)
+            .unwrap_or(Then::Say("250 2.1.5 recipient ok".to_owned()));
         if let Then::Say(reply) = &then
             && reply.starts_with('2')
         {
@@ -270,7 +316,8 @@ impl Session<'_> {
 
     fn data(&mut self, wire: &mut BufReader<Box<dyn Wire>>, line: &str) -> Flow {
         match self.then(line) {
-            Some(then @ Then::Say(_)) if !matches!(&then, Then::Say(reply) if reply.starts_with('3')) => {
+            Some(then @ Then::Say(_)) if !matches!(&then, Then::Say(reply) if reply.starts_with('3')) =>
+            {
                 return self.act(wire, then);
             }
             Some(then @ (Then::Close | Then::SayAndClose(_))) => return self.act(wire, then),
@@ -284,7 +331,9 @@ impl Session<'_> {
         }
         let mut data = String::new();
         loop {
-            let Some(line) = read_line(wire) else { return Flow::Over };
+            let Some(line) = read_line(wire) else {
+                return Flow::Over;
+            };
             if line == "." {
                 break;
             }
@@ -292,7 +341,9 @@ impl Session<'_> {
             data.push_str("\r\n");
         }
         self.note("C", ".");
-        let then = self.then(".").unwrap_or(Then::Say("250 2.0.0 taken".to_owned()));
+        let then = self
+            .then(".")
+            .unwrap_or(Then::Say("250 2.0.0 taken".to_owned()));
         if let Then::Say(reply) = &then
             && reply.starts_with('2')
         {
@@ -303,7 +354,11 @@ impl Session<'_> {
                 tls: self.tls,
                 session: self.number,
             };
-            self.shared.mail.lock().expect("no session panicked").push(mail);
+            self.shared
+                .mail
+                .lock()
+                .expect("no session panicked")
+                .push(mail);
         }
         self.act(wire, then)
     }
@@ -314,7 +369,11 @@ impl Session<'_> {
         let mut rules = self.shared.rules.lock().expect("no session panicked");
         let rule = rules.iter_mut().find(|rule| {
             rule.left != Some(0)
-                && if rule.when == "." { moment == "." } else { moment.starts_with(&rule.when) }
+                && if rule.when == "." {
+                    moment == "."
+                } else {
+                    moment.starts_with(&rule.when)
+                }
         })?;
         if let Some(left) = &mut rule.left {
             *left -= 1;
@@ -322,8 +381,15 @@ impl Session<'_> {
         Some(rule.then.clone())
     }
 
-    fn answer(&mut self, wire: &mut BufReader<Box<dyn Wire>>, moment: &str, otherwise: &str) -> Flow {
-        let then = self.then(moment).unwrap_or_else(|| Then::Say(otherwise.to_owned()));
+    fn answer(
+        &mut self,
+        wire: &mut BufReader<Box<dyn Wire>>,
+        moment: &str,
+        otherwise: &str,
+    ) -> Flow {
+        let then = self
+            .then(moment)
+            .unwrap_or_else(|| Then::Say(otherwise.to_owned()));
         self.act(wire, then)
     }
 
@@ -368,7 +434,10 @@ fn read_line(wire: &mut BufReader<Box<dyn Wire>>) -> Option<String> {
     match wire.read_until(b'\n', &mut line) {
         Ok(0) | Err(_) => None,
         Ok(_) => {
-            while line.last().is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
+            while line
+                .last()
+                .is_some_and(|byte| matches!(byte, b'\r' | b'\n'))
+            {
                 line.pop();
             }
             Some(String::from_utf8_lossy(&line).into_owned())
@@ -384,7 +453,8 @@ fn path(line: &str) -> String {
 }
 
 fn self_signed() -> Arc<ServerConfig> {
-    let made = rcgen::generate_simple_self_signed(vec!["mx.test".to_owned()]).expect("a certificate can be made");
+    let made = rcgen::generate_simple_self_signed(vec!["mx.test".to_owned()])
+        .expect("a certificate can be made");
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)

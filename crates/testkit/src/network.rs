@@ -16,7 +16,10 @@ pub struct Network {
 impl Network {
     /// `zone`: lines such as `rcpt.example MX 10 mx1.rcpt.example`; see [`Dns::start`].
     pub fn with_zone(zone: &str) -> Network {
-        Network { dns: Dns::start(zone), port: free_port() }
+        Network {
+            dns: Dns::start(zone),
+            port: free_port(),
+        }
     }
 
     /// Starts a scripted MX on 127.0.0.`last`; see [`Mx::start`] for the script.

@@ -43,7 +43,8 @@ impl Relay {
     pub fn start_with(program: &str, settings: &str) -> Relay {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let settings = settings.replace("DIR", &dir.path().display().to_string());
-        std::fs::write(dir.path().join("relayd.toml"), settings).expect("the configuration can be written");
+        std::fs::write(dir.path().join("relayd.toml"), settings)
+            .expect("the configuration can be written");
         let mut relay = Relay {
             program: PathBuf::from(program),
             dir,
@@ -79,7 +80,10 @@ impl Relay {
     pub fn stop(&mut self) -> Option<i32> {
         let mut child = self.child.take()?;
         self.signal_to(&child, Signal::TERM);
-        until("relayd stops after SIGTERM", || child.try_wait().ok().flatten()).code()
+        until("relayd stops after SIGTERM", || {
+            child.try_wait().ok().flatten()
+        })
+        .code()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -113,7 +117,9 @@ impl Relay {
         let log = self.log.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                log.lock().expect("no test panics with the log locked").push(line);
+                log.lock()
+                    .expect("no test panics with the log locked")
+                    .push(line);
             }
         });
         self.child = Some(child);
@@ -123,7 +129,9 @@ impl Relay {
                 panic!("relayd ended with {status}:\n{}", self.log().join("\n"));
             }
             let log = self.log();
-            log.iter().any(|line| line.contains("\"started\"")).then_some(())?;
+            log.iter()
+                .any(|line| line.contains("\"started\""))
+                .then_some(())?;
             log.iter().find_map(|line| listening_address(line))
         });
     }
@@ -137,14 +145,24 @@ impl Relay {
     pub fn resident_kib(&self) -> u64 {
         let pid = self.child.as_ref().map_or(0, Child::id);
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap_or_default();
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|kib| kib.parse().ok())
+            .unwrap_or(0)
     }
 
     /// Runs relayctl against this relay.
     pub fn relayctl(&self, arguments: &[&str]) -> Output {
         let program = self.program.with_file_name("relayctl");
-        assert!(program.exists(), "{} is missing: run `cargo build --bins` first", program.display());
+        assert!(
+            program.exists(),
+            "{} is missing: run `cargo build --bins` first",
+            program.display()
+        );
         Command::new(program)
             .arg("--socket")
             .arg(self.dir().join("relayd.sock"))
@@ -159,13 +177,17 @@ impl Relay {
         let output = self.relayctl(&[arguments, &["--json"]].concat());
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
+            })
             .collect()
     }
 
     /// Waits until the queue is empty.
     pub fn drained(&self) {
-        until("the queue drains", || self.json(&["queue", "list"]).is_empty().then_some(()));
+        until("the queue drains", || {
+            self.json(&["queue", "list"]).is_empty().then_some(())
+        });
     }
 
     /// Waits until the only recipient of the only message is in this state; returns that recipient.
@@ -173,7 +195,9 @@ impl Relay {
         until(&format!("a recipient becomes {state}"), || {
             let list = self.json(&["queue", "list"]);
             let recipients = list.first()?.get("recipients")?.as_array()?.clone();
-            recipients.into_iter().find(|recipient| recipient["state"] == state)
+            recipients
+                .into_iter()
+                .find(|recipient| recipient["state"] == state)
         })
     }
 }
@@ -181,7 +205,11 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = self.log.lock().map(|log| log.join("\n")).unwrap_or_default();
+            let log = self
+                .log
+                .lock()
+                .map(|log| log.join("\n"))
+                .unwrap_or_default();
             eprintln!("relayd's log:\n{log}");
         }
         self.kill();
