@@ -102,6 +102,7 @@ impl Journal {
         if let Err(error) = self.segment.write(&self.write) {
             return Err(self.give_up_segment(error));
         }
+        crash::at(CrashPoint::BodyStored);
         // After a failed sync the kernel may have dropped the pages and report success the next
         // time: it is never tried again.
         self.segment.sync().map_err(AppendError::Failed)?;

@@ -4,9 +4,11 @@
 //! It never decides when or whether something is tried, and never speaks to a peer.
 
 mod commit;
+pub mod device;
 pub mod disk;
 mod files;
 mod follow;
+mod gather;
 mod ids;
 mod index;
 mod journal;
@@ -22,10 +24,12 @@ mod shared;
 pub mod store;
 mod sync_hook;
 
+pub use device::{Device, Space, SystemDevice};
 pub use disk::{DiskStore, OpenError, Options};
 pub use memory::MemoryStore;
 pub use message::{
-    Arrival, Attempt, Message, NewMessage, RecipientChange, RecipientState, Settlement, State,
+    Arrival, Attempt, Message, NewMessage, OPERATOR, RecipientChange, RecipientState, Settlement,
+    State,
 };
 pub use select::Select;
 pub use store::{Later, Page, Settled, Stats, Store, StoreError};

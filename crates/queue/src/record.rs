@@ -23,6 +23,7 @@
 use bytes::Bytes;
 use relay_smtp::{Envelope, QueueId};
 
+use crate::gather::Gather;
 use crate::message::{Arrival, NewMessage, RecipientChange};
 
 pub(crate) const MAGIC: [u8; 4] = *b"rlyJ";
@@ -72,8 +73,10 @@ impl Kind {
 pub(crate) struct Encoded {
     id: QueueId,
     head: Vec<u8>,
-    bodies: Vec<Bytes>,
+    /// Each with its crc32c.
+    bodies: Vec<(Bytes, u32)>,
     body_bytes: u32,
+    /// Of id, head and bodies.
     crc: u32,
 }
 
@@ -148,9 +151,19 @@ impl Encoded {
         if total > MAX_BYTES {
             return Err(TooLarge(total));
         }
-        let crc = bodies.iter().fold(payload_crc(id, &head), |crc, body| {
-            crc32c::crc32c_append(crc, body)
-        });
+        let bodies: Vec<_> = bodies
+            .into_iter()
+            .map(|body| {
+                let crc = crc32c::crc32c(&body);
+                (body, crc)
+            })
+            .collect();
+        // Combined, so that every byte is looked at once, and not on the commit thread.
+        let crc = bodies
+            .iter()
+            .fold(payload_crc(id, &head), |crc, (body, of_body)| {
+                crc32c::crc32c_combine(crc, *of_body, body.len())
+            });
         Ok(Encoded {
             id,
             head,
@@ -165,36 +178,37 @@ impl Encoded {
         HEADER_BYTES + self.head.len() + self.body_bytes as usize + TRAILER_BYTES
     }
 
-    /// Appends the record to the buffer of a write that begins at `write_start` of the segment, and
-    /// tells where its bodies will lie.
-    pub(crate) fn append_to(
+    /// Adds the record to a write that begins at `write_start` of the segment, and tells where its
+    /// bodies will lie.
+    pub(crate) fn add_to(
         &self,
-        buffer: &mut Vec<u8>,
+        write: &mut Gather,
         kind: Kind,
         stamp: Stamp,
         write_start: u32,
     ) -> Vec<Place> {
-        let start = buffer.len();
-        buffer.extend_from_slice(&MAGIC);
-        buffer.extend_from_slice(&[VERSION, kind as u8, 0, 0]);
-        buffer.extend_from_slice(&self.id.to_u64().to_le_bytes());
-        buffer.extend_from_slice(&(self.head.len() as u32).to_le_bytes());
-        buffer.extend_from_slice(&self.body_bytes.to_le_bytes());
-        buffer.extend_from_slice(&write_start.to_le_bytes());
-        let header_crc = crc32c::crc32c_append(stamp.salt, &buffer[start..]);
-        buffer.extend_from_slice(&header_crc.to_le_bytes());
-        buffer.extend_from_slice(&self.head);
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        header.extend_from_slice(&MAGIC);
+        header.extend_from_slice(&[VERSION, kind as u8, 0, 0]);
+        header.extend_from_slice(&self.id.to_u64().to_le_bytes());
+        header.extend_from_slice(&(self.head.len() as u32).to_le_bytes());
+        header.extend_from_slice(&self.body_bytes.to_le_bytes());
+        header.extend_from_slice(&write_start.to_le_bytes());
+        let header_crc = crc32c::crc32c_append(stamp.salt, &header);
+        header.extend_from_slice(&header_crc.to_le_bytes());
+        write.copy(&header);
+        write.copy(&self.head);
         let mut places = Vec::with_capacity(self.bodies.len());
-        for body in &self.bodies {
+        for (body, crc) in &self.bodies {
             places.push(Place {
                 segment: stamp.segment,
-                offset: write_start + buffer.len() as u32,
+                offset: write_start + write.len() as u32,
                 bytes: body.len() as u32,
-                crc: crc32c::crc32c(body),
+                crc: *crc,
             });
-            buffer.extend_from_slice(body);
+            write.add(body);
         }
-        buffer.extend_from_slice(&self.crc.to_le_bytes());
+        write.copy(&self.crc.to_le_bytes());
         places
     }
 }
@@ -436,10 +450,10 @@ mod tests {
     }
 
     fn bytes(kind: Kind, encoded: &Encoded) -> Vec<u8> {
-        let mut buffer = Vec::new();
-        encoded.append_to(&mut buffer, kind, STAMP, 4096);
-        assert_eq!(buffer.len(), encoded.len());
-        buffer
+        let mut write = Gather::default();
+        encoded.add_to(&mut write, kind, STAMP, 4096);
+        assert_eq!(write.len(), encoded.len());
+        write.to_vec()
     }
 
     fn accepted() -> Vec<u8> {

@@ -10,11 +10,14 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use relay_smtp::QueueId;
 
+use crate::device::{Device, write_all, write_bytes};
 use crate::files::sync_directory;
+use crate::gather::Gather;
 use crate::record::{self, Bad, MAGIC, Place, Record, Stamp};
 
 /// Where the first record lies.
@@ -24,10 +27,11 @@ const SECOND_HEADER: usize = 2048;
 const SEGMENT_MAGIC: [u8; 4] = *b"rlyS";
 const SEGMENT_VERSION: u8 = 1;
 
-/// The segment that is written to.
+/// A segment that is written to, or will be next.
 #[derive(Debug)]
 pub(crate) struct Segment {
     file: File,
+    device: Arc<dyn Device>,
     pub(crate) stamp: Stamp,
     /// Where the next write begins.
     pub(crate) end: u32,
@@ -39,6 +43,7 @@ impl Segment {
     /// Makes a segment of `size` bytes. File and directory are on disk before it is used: a later
     /// fdatasync of its records then suffices.
     pub(crate) fn create(
+        device: &Arc<dyn Device>,
         directory: &Path,
         number: u32,
         size: u32,
@@ -54,40 +59,55 @@ impl Segment {
             .create_new(true)
             .mode(0o600)
             .open(&path)?;
-        let made = rustix::fs::fallocate(
-            &file,
-            rustix::fs::FallocateFlags::empty(),
-            0,
-            u64::from(size),
-        )
-        .map_err(io::Error::from)
-        .and_then(|()| file.write_all_at(&header(stamp, highest), 0))
-        .and_then(|()| file.write_all_at(&header(stamp, highest), SECOND_HEADER as u64))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| sync_directory(directory));
-        if let Err(error) = made {
-            // Half a segment helps nobody, and on a full disk its blocks are wanted back.
-            let _ = std::fs::remove_file(&path);
-            return Err(error);
-        }
-        Ok(Segment {
+        let segment = Segment {
             file,
+            device: device.clone(),
             stamp,
             end: FIRST_RECORD,
             size,
-        })
+        };
+        let made = (device.preallocate(&segment.file, u64::from(size)))
+            .and_then(|()| segment.write_headers(highest))
+            .and_then(|()| segment.file.sync_all())
+            .and_then(|()| sync_directory(directory));
+        match made {
+            Ok(()) => Ok(segment),
+            Err(error) => {
+                // Half a segment helps nobody, and on a full disk its blocks are wanted back.
+                let _ = std::fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a segment that was made ahead into use, with room for `size` bytes. The headers say now
+    /// what the highest id is; the sync of the first record makes them last.
+    pub(crate) fn begin(&mut self, size: u32, highest: Option<QueueId>) -> io::Result<()> {
+        if size > self.size {
+            self.device.preallocate(&self.file, u64::from(size))?;
+            self.file.sync_all()?;
+            self.size = size;
+        }
+        self.write_headers(highest)
+    }
+
+    fn write_headers(&self, highest: Option<QueueId>) -> io::Result<()> {
+        let header = header(self.stamp, highest);
+        write_bytes(&*self.device, &self.file, &header, 0)?;
+        write_bytes(&*self.device, &self.file, &header, SECOND_HEADER as u64)
     }
 
     pub(crate) fn room(&self) -> usize {
         self.size.saturating_sub(self.end) as usize
     }
 
-    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, u64::from(self.end))
+    pub(crate) fn write(&self, write: &Gather) -> io::Result<()> {
+        let end = u64::from(self.end);
+        write_all(&*self.device, &self.file, &mut write.slices(), end)
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(&self.file)?)
+        self.device.sync(&self.file)
     }
 
     /// Cuts off what was preallocated and not used, or half written and never promised.
@@ -257,6 +277,11 @@ impl Image {
         torn.unwrap_or(end)
     }
 
+    /// Whether nothing was ever written behind the header: it was made ahead and not used.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.bytes.get(FIRST_RECORD as usize..).is_none_or(is_zero)
+    }
+
     /// Bytes behind `end` that are not just preallocated.
     pub(crate) fn written_behind(&self, end: u32) -> u64 {
         let rest = self.bytes.get(end as usize..).unwrap_or_default();
@@ -330,16 +355,22 @@ fn is_zero(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::SystemDevice;
     use crate::record::{Change, Encoded, Kind};
 
     fn progress(id: u64) -> Encoded {
         Encoded::settlement(QueueId::from_u64(id), &[], &[]).unwrap()
     }
 
+    fn create(directory: &Path) -> Segment {
+        let device: Arc<dyn Device> = Arc::new(SystemDevice);
+        Segment::create(&device, directory, 1, 1 << 16, None).unwrap()
+    }
+
     fn write(segment: &mut Segment, records: &[Encoded]) {
-        let mut buffer = Vec::new();
+        let mut buffer = Gather::default();
         for record in records {
-            record.append_to(&mut buffer, Kind::Progress, segment.stamp, segment.end);
+            record.add_to(&mut buffer, Kind::Progress, segment.stamp, segment.end);
         }
         segment.write(&buffer).unwrap();
         segment.sync().unwrap();
@@ -367,7 +398,7 @@ mod tests {
     /// Three writes of two records each.
     fn three_writes() -> (tempfile::TempDir, Image, Vec<u32>) {
         let directory = tempfile::tempdir().unwrap();
-        let mut segment = Segment::create(directory.path(), 1, 1 << 16, None).unwrap();
+        let mut segment = create(directory.path());
         let mut ends = vec![segment.end];
         for first in [1, 3, 5] {
             write(&mut segment, &[progress(first), progress(first + 1)]);
@@ -443,17 +474,20 @@ mod tests {
     #[test]
     fn a_body_that_looks_like_a_record_is_never_taken_for_one() {
         let directory = tempfile::tempdir().unwrap();
-        let segment = Segment::create(directory.path(), 1, 1 << 16, None).unwrap();
+        let segment = create(directory.path());
         let elsewhere = Stamp {
             segment: 1,
             salt: segment.stamp.salt.wrapping_add(1),
         };
-        let mut buffer = Vec::new();
-        progress(1).append_to(&mut buffer, Kind::Progress, segment.stamp, segment.end);
-        buffer[0] ^= 1;
-        progress(666).append_to(&mut buffer, Kind::Finished, elsewhere, segment.end);
-        progress(2).append_to(&mut buffer, Kind::Progress, segment.stamp, segment.end);
-        segment.write(&buffer).unwrap();
+        let mut written = Gather::default();
+        progress(1).add_to(&mut written, Kind::Progress, segment.stamp, segment.end);
+        progress(666).add_to(&mut written, Kind::Finished, elsewhere, segment.end);
+        progress(2).add_to(&mut written, Kind::Progress, segment.stamp, segment.end);
+        let mut bytes = written.to_vec();
+        bytes[0] ^= 1;
+        let mut damaged = Gather::default();
+        damaged.copy(&bytes);
+        segment.write(&damaged).unwrap();
         assert_eq!(ids(&image(directory.path())), [2]);
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use relay_observe::{Event, Events};
 use relay_smtp::QueueId;
 
+use crate::device::{Device, SystemDevice};
 use crate::files::Layout;
 use crate::ledger::{Ledger, Lookup};
 use crate::message::Message;
@@ -34,6 +35,8 @@ pub struct Options {
     pub index_cache_bytes: u64,
     /// Finished messages that are remembered. Default 1000.
     pub remembered: usize,
+    /// The disk. Default: the one there is.
+    pub device: Arc<dyn Device>,
 }
 
 impl Default for Options {
@@ -48,6 +51,7 @@ impl Default for Options {
             index_records: 10_000,
             index_cache_bytes: 32 << 20,
             remembered: 1000,
+            device: Arc::new(SystemDevice),
         }
     }
 }

@@ -180,3 +180,32 @@ async fn a_segment_that_was_only_being_made_is_removed() {
         assert_eq!(contents(&open(copy.path())).await, before);
     }
 }
+
+#[tokio::test]
+async fn a_segment_that_was_made_ahead_does_not_turn_a_torn_tail_into_a_promise() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let mut before = copy(directory.path());
+    // Until the next segment has been made ahead.
+    let mut accepted = Vec::new();
+    while segments(before.path()).len() < 2 {
+        accepted.push(store.accept(message(&store, &large(0))).await.unwrap().id);
+        before = copy(directory.path());
+    }
+    let torn = store.accept(message(&store, "torn")).await.unwrap().id;
+    let after = copy(directory.path());
+    drop(store);
+    let (new, start, end) = last_write(before.path(), after.path());
+    let mut bytes = new.clone();
+    bytes[end - 6] ^= 1;
+    bytes[start + 2..start + 9].fill(0);
+    std::fs::write(&segments(before.path())[0], bytes).unwrap();
+
+    let store = open(before.path());
+    let found: Vec<_> = contents(&store).await.iter().map(|m| m.0.id).collect();
+    assert_eq!(found, accepted);
+    assert!(!found.contains(&torn));
+    assert_eq!(files(&before.path().join("quarantine")).len(), 0);
+    assert!(store.next_id() > *accepted.last().unwrap());
+    store.close().await;
+}
