@@ -257,6 +257,7 @@ impl Carrier {
         let configured = job.limits(settings, &peer.host).recipients_per_transaction;
         let offered = peer.wire.session.extensions().limits.rcpt_max;
         let max = configured
+            .min(job.recipients_max)
             .min(self.recipients_learned.unwrap_or(u32::MAX))
             .min(offered.unwrap_or(u32::MAX))
             .max(1);

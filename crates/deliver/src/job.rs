@@ -23,6 +23,8 @@ pub(crate) struct Job {
     pub hop: NextHop,
     /// Never empty.
     pub due: Vec<u32>,
+    /// Recipients in one transaction, as far as the scheduler knows.
+    pub recipients_max: u32,
 }
 
 /// Which recipients a dispatch is about.
@@ -42,7 +44,12 @@ impl Job {
         dispatch: &Dispatch,
         which: Which,
     ) -> Result<Job, Report> {
-        let Dispatch { id, hop, as_of } = dispatch;
+        let Dispatch {
+            id,
+            hop,
+            as_of,
+            recipients_max,
+        } = dispatch;
         let message = match world.store.message(*id).await {
             Ok(Some(message)) if !message.finished() => message,
             // Delivered, deleted or bounced by others meanwhile.
@@ -74,6 +81,7 @@ impl Job {
             body,
             hop: hop.clone(),
             due,
+            recipients_max: *recipients_max,
         })
     }
 

@@ -11,6 +11,7 @@ mod job;
 mod judge;
 pub mod link;
 mod open;
+mod outcome;
 mod report;
 pub mod run;
 pub mod settle;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use relay_queue::Message;
-use relay_schedule::{Dispatch, Report, SessionId, SiteId};
+use relay_schedule::{Dispatch, Report, SessionId, SiteId, SiteNews};
 use relay_smtp::NextHop;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -13,13 +13,20 @@ use tokio::sync::mpsc;
 pub enum FromSession {
     /// It is connected and wants work; also after each report.
     Ready(SessionId),
-    /// The dispatch has been carried out and settled.
+    /// There was nothing to carry out or to write down.
     Done { session: SessionId, report: Report },
+    /// The dispatch has been carried out; its outcome is being written down, and `Settled` follows.
+    Carried { session: SessionId, news: SiteNews },
+    /// The outcome of a `Carried` dispatch is on disk, or cannot be written.
+    Settled { hop: NextHop, report: Report },
+    /// The queue takes no outcomes any more: whatever is sent now would be sent again.
+    QueueStopped,
     /// A message that the settlement made (a DSN): it wants its jobs.
     Accepted(Arc<Message>),
     /// What the policy said about the flow.
     Flow { site: SiteId, flow: Flow },
-    /// The session has ended. Always the last word, also after a panic of the task.
+    /// The session has ended, also by a panic. Its last word, unless a panic left outcomes that are
+    /// still being written.
     Closed(SessionId),
 }
 

@@ -1,13 +1,16 @@
 //! Drives one client session over one stream: writes what it says, reads within its time-outs,
 //! sends the body. What the replies mean is not known here.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use relay_config::Timeouts;
 use relay_smtp::client::{Session, Setup, Step, Wait};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::dial::Stream;
 use crate::tls::TlsError;
@@ -112,7 +115,9 @@ impl Wire {
 
     async fn write_body(&mut self, body: &[u8]) {
         for piece in body.chunks(BODY_PIECE_BYTES) {
-            match timeout(self.timeouts.body, self.stream.write_all(piece)).await {
+            match timeout(self.timeouts.body, self.write_piece(piece)).await {
+                // The peer has spoken before it had all of it.
+                Ok(Ok(())) if self.session.end().is_some() => return,
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return self.broken(&error).await,
                 Err(_) => return self.session.timed_out(),
@@ -127,30 +132,53 @@ impl Wire {
         }
     }
 
-    /// A failed write: the peer may have said why before it stopped reading.
-    async fn broken(&mut self, error: &std::io::Error) {
-        let mut buffer = [0; READ_BYTES];
-        while let Ok(Ok(count @ 1..)) = timeout(LAST_WORDS, self.stream.read(&mut buffer)).await {
-            self.session
-                .receive(buffer.get(..count).unwrap_or_default());
-            if self.session.end().is_some() {
-                return;
+    /// Writes all of it, unless the session ends meanwhile: a peer that refuses in the middle of a
+    /// message stops reading, and would be waited for in vain if nobody listened to it.
+    async fn write_piece(&mut self, mut piece: &[u8]) -> io::Result<()> {
+        while !piece.is_empty() && self.session.end().is_none() {
+            let mut buffer = [0; READ_BYTES];
+            match write_or_read(&mut self.stream, piece, &mut buffer).await {
+                Moved::Written(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Moved::Written(count) => piece = piece.get(count?..).unwrap_or_default(),
+                Moved::Read(read) => self.received(read, &buffer),
             }
         }
-        self.session
-            .lost(&format!("the connection broke ({error})"));
+        Ok(())
     }
 
-    async fn read(&mut self, wait: Wait) {
-        let mut buffer = [0; READ_BYTES];
-        let time = self.time_for(wait);
-        match timeout(time, self.stream.read(&mut buffer)).await {
-            Ok(read) => self.received(read, &buffer),
-            Err(_) => self.session.timed_out(),
+    /// A failed write: the peer may have said why before it stopped reading.
+    async fn broken(&mut self, error: &io::Error) {
+        let listen = async {
+            let mut buffer = [0; READ_BYTES];
+            while self.session.end().is_none()
+                && let Ok(count @ 1..) = self.stream.read(&mut buffer).await
+            {
+                let heard = buffer.get(..count).unwrap_or_default();
+                self.session.receive(heard);
+            }
+        };
+        // Time over: what has been heard counts.
+        let _ = timeout(LAST_WORDS, listen).await;
+        if self.session.end().is_none() {
+            self.session
+                .lost(&format!("the connection broke ({error})"));
         }
     }
 
-    fn received(&mut self, read: std::io::Result<usize>, buffer: &[u8]) {
+    /// Waits for one whole reply: one that comes a byte at a time has no more time than any other.
+    async fn read(&mut self, wait: Wait) {
+        let until = Instant::now() + self.time_for(wait);
+        let before = self.session.replies();
+        let mut buffer = [0; READ_BYTES];
+        while self.session.replies() == before && self.session.end().is_none() {
+            match timeout_at(until, self.stream.read(&mut buffer)).await {
+                Ok(read) => self.received(read, &buffer),
+                Err(_) => self.session.timed_out(),
+            }
+        }
+    }
+
+    fn received(&mut self, read: io::Result<usize>, buffer: &[u8]) {
         match read {
             Ok(0) => self.session.lost("the peer closed the connection"),
             Ok(count) => self
@@ -176,4 +204,22 @@ impl Wire {
             Wait::Quit => self.timeouts.quit,
         }
     }
+}
+
+enum Moved {
+    Written(io::Result<usize>),
+    Read(io::Result<usize>),
+}
+
+/// Writes; reads only while the peer takes nothing.
+async fn write_or_read(stream: &mut Box<dyn Stream>, out: &[u8], heard: &mut [u8]) -> Moved {
+    poll_fn(|context| {
+        if let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(context, out) {
+            return Poll::Ready(Moved::Written(written));
+        }
+        let mut buffer = ReadBuf::new(heard);
+        let read = Pin::new(&mut *stream).poll_read(context, &mut buffer);
+        read.map(|read| Moved::Read(read.map(|()| buffer.filled().len())))
+    })
+    .await
 }

@@ -51,7 +51,7 @@ impl Scheduler {
         {
             self.take_out_of_site(job, site);
             self.jobs.slot_mut(job).place = Place::InFlight;
-            self.expiring.insert(job, Afterwards::AsReported);
+            self.settling.insert(job, Afterwards::AsReported);
             actions.extend(self.dispatch(job, Timestamp::MAX).map(Action::Expire));
         }
     }
@@ -127,11 +127,13 @@ impl Scheduler {
 
     fn dispatch(&self, job: JobRef, as_of: Timestamp) -> Option<Dispatch> {
         let slot = self.jobs.slot(job);
-        let hop = self.hops.get(slot.hop)?.name.clone();
+        let hop = self.hops.get(slot.hop)?;
+        let site = hop.site.and_then(|site| self.sites.get(&site));
         Some(Dispatch {
             id: slot.id,
-            hop,
+            hop: hop.name.clone(),
             as_of,
+            recipients_max: site.map_or(1, |site| site.limits.recipients_per_transaction.max(1)),
         })
     }
 

@@ -60,6 +60,8 @@ pub struct Dispatch {
     pub hop: NextHop,
     /// Recipients due by then belong to this dispatch. Timestamp::MAX for a flushed job.
     pub as_of: Timestamp,
+    /// Recipients in one transaction, by what is set and what the site has taught us; at least 1.
+    pub recipients_max: u32,
 }
 
 /// What the driver tells the scheduler.
@@ -81,10 +83,16 @@ pub enum Event {
     /// A session is there and wants work: first at its start, before it has connected (so that a
     /// failure to connect settles a dispatch), then after each report.
     Ready(SessionId),
-    /// A session has carried out its dispatch.
+    /// A session has carried out its dispatch, and nothing more is to come of it.
     Done {
         session: SessionId,
         report: Report,
+    },
+    /// A session has carried out its dispatch, and may have another; the outcome is being written
+    /// down. The job stays in flight until `Settled`, whatever becomes of the session.
+    Carried {
+        session: SessionId,
+        news: SiteNews,
     },
     /// A session has ended: no more work for it. If it still had a dispatch without a report, that
     /// job is put back, due now.
@@ -112,8 +120,8 @@ pub enum Event {
         site: SiteId,
         limits: Limits,
     },
-    /// An `Action::Expire` has been carried out.
-    Expired {
+    /// What a `Carried` job came to is written down, or an `Action::Expire` has been carried out.
+    Settled {
         hop: NextHop,
         report: Report,
     },
@@ -168,7 +176,7 @@ pub enum Action {
     /// There is no work for this session now and none to be expected within the idle time: end it.
     Quit(SessionId),
     /// The deadline of a job passed while its site was suspended: settle its recipients as expired,
-    /// with their last reply, and answer with `Event::Expired`.
+    /// with their last reply, and answer with `Event::Settled`.
     Expire(Dispatch),
     /// For the operator: dispatches in a row reached no host, so the site rests until then.
     Suspended {
@@ -221,8 +229,8 @@ pub struct Scheduler {
     pub(crate) next_asking: u64,
     /// Sessions that were told to end and have not ended yet.
     pub(crate) quitting: usize,
-    /// What is done with jobs that are being expired, once they are.
-    pub(crate) expiring: BTreeMap<JobRef, Afterwards>,
+    /// Jobs whose outcome is being written down without a session, and what is done with them then.
+    pub(crate) settling: BTreeMap<JobRef, Afterwards>,
     pub(crate) touched: BTreeSet<SiteRef>,
     pub(crate) rng: StdRng,
 }
@@ -282,7 +290,7 @@ impl Scheduler {
             wanting: BTreeSet::new(),
             next_asking: 0,
             quitting: 0,
-            expiring: BTreeMap::new(),
+            settling: BTreeMap::new(),
             touched: BTreeSet::new(),
             rng: StdRng::seed_from_u64(settings.seed),
         }
@@ -304,6 +312,7 @@ impl Scheduler {
             Event::Resolved { hop, site, limits } => self.resolved(&hop, site, limits, now),
             Event::Ready(session) => self.session_ready(session, now, actions),
             Event::Done { session, report } => self.session_done(session, &report, now, actions),
+            Event::Carried { session, news } => self.session_carried(session, news, now, actions),
             Event::Closed(session) => self.session_closed(session, now),
             Event::Flush(selection) => self.flush(selection, now, actions),
             Event::Suspend { site, until, rule } => {
@@ -327,7 +336,7 @@ impl Scheduler {
                 site.limits_age = LimitsAge::Present;
                 site.set_rate(now);
             }
-            Event::Expired { hop, report } => self.expired(&hop, &report, now),
+            Event::Settled { hop, report } => self.settled(&hop, &report, now),
             Event::Refresh => self.refresh(now, actions),
         }
         self.pass_time(now, actions);
@@ -432,7 +441,7 @@ impl Scheduler {
     }
 
     fn change_afterwards(&mut self, job: JobRef, change: impl Fn(Afterwards) -> Afterwards) {
-        if let Some(afterwards) = self.expiring.get_mut(&job) {
+        if let Some(afterwards) = self.settling.get_mut(&job) {
             *afterwards = change(*afterwards);
             return;
         }

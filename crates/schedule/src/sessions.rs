@@ -47,30 +47,63 @@ impl Scheduler {
         now: Micros,
         actions: &mut Vec<Action>,
     ) {
-        let Some(session) = self.sessions.get_mut(&id) else {
+        if self
+            .job_of(id)
+            .is_none_or(|job| self.jobs.slot(job).id != report.id)
+        {
             return;
-        };
+        }
+        if let Some((job, afterwards)) = self.take_from_session(id, report.site, now, actions) {
+            let due_again = report.due_again.map(time::due);
+            self.finish(job, due_again, afterwards, now);
+        }
+    }
+
+    pub(crate) fn session_carried(
+        &mut self,
+        id: SessionId,
+        news: SiteNews,
+        now: Micros,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some((job, afterwards)) = self.take_from_session(id, news, now, actions) {
+            self.settling.insert(job, afterwards);
+        }
+    }
+
+    fn job_of(&self, id: SessionId) -> Option<JobRef> {
+        match self.sessions.get(&id)?.stage {
+            Stage::Busy { job, .. } => Some(job),
+            Stage::Opening | Stage::Idle { .. } | Stage::Reported | Stage::Quitting => None,
+        }
+    }
+
+    /// The session has nothing to do any more with the job that it had.
+    fn take_from_session(
+        &mut self,
+        id: SessionId,
+        news: SiteNews,
+        now: Micros,
+        actions: &mut Vec<Action>,
+    ) -> Option<(JobRef, Afterwards)> {
+        let session = self.sessions.get_mut(&id)?;
         let Stage::Busy {
             job,
             since,
             afterwards,
         } = session.stage
         else {
-            return;
+            return None;
         };
-        if self.jobs.slot(job).id != report.id {
-            return;
-        }
         session.stage = Stage::Reported;
         session.messages += 1;
         let site = session.site;
         self.touched.insert(site);
-        self.news(site, report.site, since, now, actions);
+        self.news(site, news, since, now, actions);
         if let Some(entry) = self.sites.get_mut(&site) {
             entry.in_flight -= 1;
         }
-        let due_again = report.due_again.map(time::due);
-        self.finish(job, due_again, afterwards, now);
+        Some((job, afterwards))
     }
 
     pub(crate) fn session_closed(&mut self, id: SessionId, now: Micros) {
@@ -127,15 +160,15 @@ impl Scheduler {
         self.finish(job, Some(now + BROKEN_OFF_PAUSE), afterwards, now);
     }
 
-    pub(crate) fn expired(&mut self, hop: &NextHop, report: &Report, now: Micros) {
+    pub(crate) fn settled(&mut self, hop: &NextHop, report: &Report, now: Micros) {
         let job = self
             .hops
             .find(hop)
             .and_then(|hop| self.jobs.find(report.id, hop));
         if let Some(job) = job
-            && let Some(afterwards) = self.expiring.remove(&job)
+            && let Some(afterwards) = self.settling.remove(&job)
         {
-            // What could not be settled is expired again, but not in a loop.
+            // What could not be settled is tried again, but not in a loop.
             let due_again = report
                 .due_again
                 .map(|due| time::due(due).max(now + BROKEN_OFF_PAUSE));
@@ -143,7 +176,7 @@ impl Scheduler {
         }
     }
 
-    /// A job comes back from its session, or from being expired.
+    /// A job comes back from its session, or from being settled.
     fn finish(
         &mut self,
         job: JobRef,

@@ -163,6 +163,8 @@ pub struct Session {
     extensions: Extensions,
     running: Option<Running>,
     outcomes: Option<Vec<Outcome>>,
+    /// Taken so far, whatever they answered.
+    replies: u64,
     end: Option<End>,
 }
 
@@ -237,6 +239,7 @@ impl Session {
             extensions: Extensions::default(),
             running: None,
             outcomes: None,
+            replies: 0,
             end: None,
         }
     }
@@ -331,6 +334,11 @@ impl Session {
         &self.extensions
     }
 
+    /// How many whole replies have come: so the driver sees whether the one it waits for has.
+    pub fn replies(&self) -> u64 {
+        self.replies
+    }
+
     /// Why it is over; None: it is not.
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref()
@@ -347,6 +355,7 @@ impl Session {
     }
 
     fn handle(&mut self, reply: Reply) {
+        self.replies += 1;
         let Some(expect) = self.pending.pop_front() else {
             return self.unasked(reply);
         };

@@ -1,8 +1,11 @@
 //! Sessions against scripted peers, in virtual time, with the queue in memory.
 
+mod faulty;
 mod scene;
 
-use relay_queue::State;
+use std::time::Duration;
+
+use relay_queue::{State, StoreError};
 use relay_smtp::NextHop;
 use rustls::pki_types::PrivateKeyDer;
 use scene::{Scene, Script};
@@ -125,23 +128,176 @@ async fn a_line_lost_in_the_body_leads_to_the_next_host() {
     scene.quit().await;
 }
 
+/// Up to the body, without its answer.
+const SENT: &str = "C: MAIL FROM:<a@s.example>\nC: RCPT TO:<b@r.example>\nC: DATA\n\
+    S: 250 ok\nS: 250 ok\nS: 354 go\nC: [body]\n";
+
 #[tokio::test(start_paused = true)]
-async fn a_line_lost_after_the_final_dot_says_that_a_second_copy_may_arise() {
-    let lost = || {
+async fn what_is_unclear_after_the_final_dot_is_not_sent_to_another_host_at_once() {
+    for (end, words) in [
+        ("X: close\n", "second copy"),
+        ("X: stay\n", "second copy"),
+        ("S: what?\nX: stay\n", "what?"),
+    ] {
+        let mut scene = Scene::new(vec![talk(&[HELLO, SENT, end])]);
+        let id = scene.accept(&["b@r.example"]).await;
+        let report = scene.work(id).await;
+        assert_eq!(scene.states(id).await, [State::Deferred], "{end}");
+        assert!(report.due_again > Some(scene.world.clock.now()));
+        let last = scene.last_attempt(id).await;
+        assert_eq!(last.phase, Phase::Body);
+        assert!(last.reply.contains(words), "{last:?}");
+        assert_eq!(scene.net.dialled(), ["mx1.r.example"], "{end}");
+    }
+}
+
+/// More than lies between two peers unread.
+fn large() -> String {
+    format!(
+        "From: a@s.example\r\n\r\n{}",
+        "0123456789\r\n".repeat(50_000)
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_comes_while_the_body_is_written_is_heard() {
+    let early = "C: MAIL FROM:<a@s.example>\nC: RCPT TO:<b@r.example>\nC: DATA\n\
+        S: 250 ok\nS: 250 ok\nS: 354 go\nS: 552 5.3.4 message too big\n";
+    for end in ["X: stay\n", "X: close\n"] {
+        let mut scene = Scene::new(vec![talk(&[HELLO, early, end])]);
+        let before = scene.world.clock.now();
+        let id = scene.accept_body(&["b@r.example"], large()).await;
+        scene.work(id).await;
+        assert_eq!(scene.states(id).await, [State::Bounced], "{end}");
+        let last = scene.last_attempt(id).await;
+        assert!(last.reply.contains("too big"), "{last:?}");
+        let took = scene.world.clock.now().duration_since(before);
+        assert!(took.as_secs() < 10, "{took}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_stops_reading_the_body_is_left_after_its_time() {
+    let stops = "C: MAIL FROM:<a@s.example>\nC: RCPT TO:<b@r.example>\nC: DATA\n\
+        S: 250 ok\nS: 250 ok\nS: 354 go\nX: stay\n";
+    let mut scene = Scene::new(vec![talk(&[HELLO, stops])]);
+    let before = scene.world.clock.now();
+    let id = scene.accept_body(&["b@r.example"], large()).await;
+    scene.work(id).await;
+    assert_eq!(scene.states(id).await, [State::Deferred]);
+    let took = scene.world.clock.now().duration_since(before);
+    assert!((180..200).contains(&took.as_secs()), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_comes_a_byte_at_a_time_has_no_more_time_than_others() {
+    let slow = || {
         talk(&[
             HELLO,
-            "C: MAIL FROM:<a@s.example>\nC: RCPT TO:<b@r.example>\nC: DATA\n",
-            "S: 250 ok\nS: 250 ok\nS: 354 go\nC: [body]\nX: close\n",
+            "C: MAIL FROM:<a@s.example>\nC: RCPT TO:<b@r.example>\nC: DATA\nX: drip\n",
         ])
     };
-    // Whether the next host is tried is the table's word; what is kept is the same.
-    let mut scene = Scene::new(vec![lost(), lost()]);
+    let mut scene = Scene::new(vec![slow(), slow()]);
+    let before = scene.world.clock.now();
     let id = scene.accept(&["b@r.example"]).await;
     scene.work(id).await;
     assert_eq!(scene.states(id).await, [State::Deferred]);
-    let last = scene.last_attempt(id).await;
-    assert_eq!(last.phase, Phase::Body);
-    assert!(last.reply.contains("second copy"), "{last:?}");
+    let took = scene.world.clock.now().duration_since(before);
+    assert!((600..620).contains(&took.as_secs()), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_session_goes_on_while_outcomes_are_written_down_but_not_without_end() {
+    let ones = ONE.repeat(10);
+    let mut scene = Scene::new(vec![talk(&[HELLO, &ones, BYE])]);
+    *scene.store.pace.lock().unwrap() = Duration::from_secs(10);
+    let before = scene.world.clock.now();
+    let (mut ids, mut settled) = (Vec::new(), Vec::new());
+    for number in 0..10 {
+        let id = scene.accept(&["b@r.example"]).await;
+        ids.push(id);
+        scene.give(id).await;
+        loop {
+            match scene.hear().await {
+                FromSession::Carried { news, .. } => {
+                    assert_eq!(news, SiteNews::Good);
+                    break;
+                }
+                FromSession::Settled { report, .. } => settled.push(report.id),
+                FromSession::Ready(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        let took = scene.world.clock.now().duration_since(before).as_secs();
+        // The ninth waits until one of the first eight is on disk.
+        assert_eq!(took, if number < 8 { 0 } else { 10 }, "{number}");
+    }
+    scene.quit().await;
+    for id in &ids {
+        assert_eq!(scene.states(*id).await, [State::Delivered]);
+    }
+    let took = scene.world.clock.now().duration_since(before).as_secs();
+    assert_eq!(
+        took, 20,
+        "the session's end waits for what is being written"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_the_disk_does_not_take_is_written_again_and_not_sent_again() {
+    let mut scene = Scene::new(vec![talk(&[HELLO, ONE, BYE])]);
+    let errors = [StoreError::Busy, StoreError::Full("no room".to_owned())];
+    scene.store.errors.lock().unwrap().extend(errors);
+    let before = scene.world.clock.now();
+    let id = scene.accept(&["b@r.example"]).await;
+    let report = scene.work(id).await;
+    assert_eq!(report.due_again, None);
+    assert_eq!(scene.states(id).await, [State::Delivered]);
+    let took = scene.world.clock.now().duration_since(before);
+    assert_eq!(took.as_secs(), 6);
+    assert_eq!(scene.queue_stopped, 0);
+    scene.quit().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_cannot_be_written_says_that_the_queue_has_stopped() {
+    let mut scene = Scene::new(vec![talk(&[HELLO, ONE, BYE])]);
+    let error = StoreError::Stopped("sync failed".to_owned());
+    scene.store.errors.lock().unwrap().push_back(error);
+    let id = scene.accept(&["b@r.example"]).await;
+    let report = scene.work(id).await;
+    let in_half_an_hour = scene.world.clock.now() + Duration::from_secs(1800);
+    assert_eq!(report.due_again, Some(in_half_an_hour));
+    assert_eq!(scene.states(id).await, [State::Queued]);
+    assert_eq!(scene.queue_stopped, 1);
+    scene.quit().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_deleted_while_it_was_under_way_is_done_with() {
+    let mut scene = Scene::new(vec![talk(&[HELLO, ONE, BYE])]);
+    let id = scene.accept(&["b@r.example"]).await;
+    let error = StoreError::Unknown(id);
+    scene.store.errors.lock().unwrap().push_back(error);
+    assert_eq!(scene.work(id).await.due_again, None);
+    assert_eq!(scene.queue_stopped, 0);
+    scene.quit().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_session_keeps_to_the_number_of_recipients_that_was_learned() {
+    let to = |name: &str| {
+        format!(
+            "C: MAIL FROM:<a@s.example>\nC: RCPT TO:<{name}@r.example>\nC: DATA\n\
+             S: 250 ok\nS: 250 ok\nS: 354 go\nC: [body]\nS: 250 ok\n"
+        )
+    };
+    let mut scene = Scene::new(vec![talk(&[HELLO, &to("b"), &to("c"), BYE])]);
+    scene.recipients_max = 1;
+    let id = scene.accept(&["b@r.example", "c@r.example"]).await;
+    scene.work(id).await;
+    assert_eq!(scene.states(id).await, [State::Delivered; 2]);
+    scene.quit().await;
 }
 
 #[tokio::test(start_paused = true)]

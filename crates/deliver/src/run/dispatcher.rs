@@ -53,6 +53,15 @@ pub(super) struct Dispatcher {
     expiring: Workers<Dispatch, (NextHop, Report)>,
     limits: SiteLimits,
     stopping: Option<Stopping>,
+    queue: Queue,
+}
+
+/// Whether outcomes can be written down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Queue {
+    Works,
+    /// Until a restart.
+    Stopped,
 }
 
 struct Session {
@@ -82,6 +91,7 @@ impl Dispatcher {
             expiring: Workers::new(EXPIRING_MAX),
             limits: SiteLimits::default(),
             stopping: None,
+            queue: Queue::Works,
             world,
         }
     }
@@ -120,9 +130,10 @@ impl Dispatcher {
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        match &self.stopping {
-            Some(stopping) => Some(stopping.until),
-            None => self
+        match (&self.stopping, self.queue) {
+            (Some(stopping), _) => Some(stopping.until),
+            (None, Queue::Stopped) => None,
+            (None, Queue::Works) => self
                 .scheduler
                 .wake_at()
                 .map(|at| self.world.clock.instant_of(at)),
@@ -150,7 +161,7 @@ impl Dispatcher {
 
     /// Tells the scheduler, and does what it says.
     fn tell(&mut self, event: Event) {
-        if self.stopping.is_some() {
+        if self.gives_no_work() {
             return;
         }
         let mut actions = std::mem::take(&mut self.actions);
@@ -235,11 +246,14 @@ impl Dispatcher {
 
     fn hear(&mut self, word: FromSession) {
         match word {
-            FromSession::Ready(session) => match self.stopping {
-                None => self.tell(Event::Ready(session)),
-                Some(_) => self.say(session, ToSession::Quit),
-            },
+            FromSession::Ready(session) if self.gives_no_work() => {
+                self.say(session, ToSession::Quit);
+            }
+            FromSession::Ready(session) => self.tell(Event::Ready(session)),
             FromSession::Done { session, report } => self.tell(Event::Done { session, report }),
+            FromSession::Carried { session, news } => self.tell(Event::Carried { session, news }),
+            FromSession::Settled { hop, report } => self.tell(Event::Settled { hop, report }),
+            FromSession::QueueStopped => self.queue_has_stopped(),
             FromSession::Accepted(message) => {
                 let config = Arc::clone(&self.world.settings.load().config);
                 for job in jobs_of(&message, &config) {
@@ -251,6 +265,27 @@ impl Dispatcher {
                 self.sessions.remove(&session);
                 self.tell(Event::Closed(session));
             }
+        }
+    }
+
+    /// Whether the scheduler stands still.
+    fn gives_no_work(&self) -> bool {
+        self.stopping.is_some() || self.queue == Queue::Stopped
+    }
+
+    /// What would be sent from now on would be sent again after the restart: nothing more goes out.
+    fn queue_has_stopped(&mut self) {
+        if self.queue == Queue::Works {
+            self.queue = Queue::Stopped;
+            tracing::error!("nothing is sent any more, since the queue has stopped");
+            self.end_sessions();
+        }
+    }
+
+    fn end_sessions(&self) {
+        for session in self.sessions.values() {
+            // A busy one reads it after its transaction.
+            let _ = session.to.try_send(ToSession::Quit);
         }
     }
 
@@ -322,7 +357,7 @@ impl Dispatcher {
             };
             (dispatch.hop, report)
         });
-        self.tell(Event::Expired { hop, report });
+        self.tell(Event::Settled { hop, report });
     }
 
     fn obey(&mut self, order: Order) {
@@ -404,10 +439,7 @@ impl Dispatcher {
         });
         self.resolving.abort();
         self.expiring.drop_backlog();
-        for session in self.sessions.values() {
-            // A busy one reads it after its transaction.
-            let _ = session.to.try_send(ToSession::Quit);
-        }
+        self.end_sessions();
     }
 }
 

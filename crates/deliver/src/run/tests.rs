@@ -49,6 +49,10 @@ enum Line {
     Panics,
     Says(Flow),
     Accepts(Arc<Message>),
+    /// Delivered; the outcome is on disk so much later.
+    Written(Duration),
+    /// Delivered, and that cannot be written down.
+    QueueStops,
 }
 
 #[derive(Clone, Default)]
@@ -104,13 +108,28 @@ impl Carrier for Script {
                         let site = link.site.clone();
                         to.send(FromSession::Flow { site, flow }).await.unwrap();
                     }
+                    Line::QueueStops => to.send(FromSession::QueueStopped).await.unwrap(),
+                    Line::Written(later) => {
+                        let session = link.session;
+                        let news = report.site;
+                        let carried = FromSession::Carried { session, news };
+                        to.send(carried).await.unwrap();
+                        let hop = dispatch.hop.clone();
+                        let (settled, to) = (FromSession::Settled { hop, report }, to.clone());
+                        tokio::spawn(async move {
+                            tokio::time::sleep(later).await;
+                            to.send(settled).await.unwrap();
+                        });
+                        to_ready(&link).await;
+                        continue;
+                    }
                     Line::Accepts(dsn) => to.send(FromSession::Accepted(dsn)).await.unwrap(),
                 }
                 let session = link.session;
                 to.send(FromSession::Done { session, report })
                     .await
                     .unwrap();
-                to.send(FromSession::Ready(session)).await.unwrap();
+                to_ready(&link).await;
             }
         })
     }
@@ -134,6 +153,11 @@ impl Carrier for Script {
             }
         })
     }
+}
+
+async fn to_ready(link: &Link) {
+    let ready = FromSession::Ready(link.session);
+    link.to_dispatcher.send(ready).await.unwrap();
 }
 
 fn world() -> Arc<World> {
@@ -247,6 +271,49 @@ async fn a_session_that_panics_loses_nothing() {
     assert_eq!(script.take_log().len(), 3);
     assert!(delivery.blocked_by(message.id).await.is_empty());
     assert_eq!(delivery.sites().await[0].sessions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_outcome_is_being_written_down_is_not_tried_again() {
+    let written = Line::Written(Duration::from_secs(20));
+    let (world, script) = (world(), Script::of([written]));
+    let delivery = start(&world, &script);
+    let first = accepted(&world, &["a@one.test"]).await;
+    delivery.enqueue(Arc::clone(&first)).await;
+    seconds(1).await;
+    let second = accepted(&world, &["a@one.test"]).await;
+    delivery.enqueue(Arc::clone(&second)).await;
+    seconds(1).await;
+    let hop = "one.test";
+    let both = [
+        format!("{hop}: {}", first.id),
+        format!("{hop}: {}", second.id),
+    ];
+    assert_eq!(script.take_log(), both, "the session is free at once");
+    delivery.flush(None).await;
+    seconds(17).await;
+    assert!(script.take_log().is_empty());
+    assert_eq!(delivery.flush(None).await, 1);
+    seconds(2).await;
+    assert_eq!(delivery.flush(None).await, 0);
+    assert!(script.take_log().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_after_the_queue_has_stopped() {
+    let (world, script) = (world(), Script::of([Line::QueueStops]));
+    let delivery = start(&world, &script);
+    let first = accepted(&world, &["a@one.test"]).await;
+    delivery.enqueue(Arc::clone(&first)).await;
+    seconds(1).await;
+    assert_eq!(script.take_log().len(), 1);
+    for recipient in ["a@one.test", "a@two.test"] {
+        let message = accepted(&world, &[recipient]).await;
+        delivery.enqueue(message).await;
+    }
+    seconds(3600).await;
+    assert!(script.take_log().is_empty());
+    delivery.stop(Duration::from_secs(5)).await;
 }
 
 #[tokio::test(start_paused = true)]

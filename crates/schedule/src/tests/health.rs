@@ -208,12 +208,12 @@ fn a_job_whose_deadline_comes_in_a_suspension_expires() {
         T +59.9
         T +0.1
         = expire 1
-        expired d.test 1
+        settled d.test 1
         ? 1 
         add 2 d.test deadline=+60
         T +60
         = expire 2
-        expired d.test 2 again=+0
+        settled d.test 2 again=+0
         T +0.9
         T +0.1
         = expire 2",

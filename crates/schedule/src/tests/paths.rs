@@ -377,3 +377,35 @@ fn an_idle_session_makes_room_for_a_site_that_wants_one_more() {
         = open s4 R by e.test",
     );
 }
+
+#[test]
+fn a_session_has_more_work_while_its_last_outcome_is_written_down() {
+    check(
+        10,
+        "add 1 d.test
+        = resolve d.test
+        site d.test S connections=1
+        = open s1 S by d.test
+        ready s1
+        = assign s1 1
+        add 2 d.test
+        carried s1 good
+        ready s1
+        = assign s1 2
+        flush all
+        closed s1
+        settled d.test 1 again=+60
+        T +2
+        = open s2 S by d.test
+        ready s2
+        = assign s2 2
+        done s2 2 good
+        closed s2
+        T +58
+        = open s3 S by d.test
+        ready s3
+        = assign s3 1
+        settled d.test 1
+        done s3 1 good",
+    );
+}

@@ -181,7 +181,7 @@ impl World {
                     site: SiteNews::Neutral,
                 };
                 let hop = dispatch.hop;
-                self.come(0.01, Event::Expired { hop, report });
+                self.come(0.01, Event::Settled { hop, report });
             }
             Action::Suspended { .. } | Action::Resumed { .. } => {}
         }
@@ -228,7 +228,14 @@ impl World {
             self.come(takes, Event::Closed(session));
             return;
         }
-        self.come(takes, Event::Done { session, report });
+        if self.rng.random_bool(0.5) {
+            self.come(takes, Event::Carried { session, news });
+            let hop = dispatch.hop.clone();
+            let written = takes + self.rng.random_range(0.001..5.0);
+            self.come(written, Event::Settled { hop, report });
+        } else {
+            self.come(takes, Event::Done { session, report });
+        }
         let next = if dead || chance > 0.9 {
             Event::Closed(session)
         } else {
@@ -269,7 +276,14 @@ impl World {
                 }
                 Some((_, None)) => {}
             },
-            Event::Expired { hop, report } => self.came_back((report.id, number(hop)), None),
+            Event::Carried { session, .. } => {
+                if let Some((_, work)) = self.sessions.get_mut(session) {
+                    *work = None;
+                }
+            }
+            Event::Settled { hop, report } => {
+                self.came_back((report.id, number(hop)), report.due_again);
+            }
             Event::Ready(session) if !self.sessions.contains_key(session) => return,
             _ => {}
         }

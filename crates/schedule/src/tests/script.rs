@@ -3,7 +3,7 @@
 //!
 //! `add 1 d.test due=+60 deadline=+600 from=a`, `site d.test S connections=2 rate=5 messages=3`,
 //! `ready s1`, `done s1 1 again=+60 good`, `closed s1`, `remove 1`, `flush all`, `suspend S +60 rule`,
-//! `resume S`, `slow S +60 rule`, `limit S connections=1`, `expired d.test 1`, `refresh`, `T +60`;
+//! `resume S`, `slow S +60 rule`, `limit S connections=1`, `settled d.test 1`, `carried s1 good`, `refresh`, `T +60`;
 //! `? 1 words` asks what message 1 waits for.
 
 use std::sync::Arc;
@@ -168,6 +168,10 @@ impl Play {
                 session: session(rest[0]),
                 report: self.report(&rest[1..]),
             },
+            "carried" => Event::Carried {
+                session: session(rest[0]),
+                news: SiteNews::Good,
+            },
             "closed" => Event::Closed(session(rest[0])),
             "remove" => Event::Remove(id(rest[0])),
             "flush" if rest[0] == "all" => Event::Flush(FlushSelection::All),
@@ -189,7 +193,7 @@ impl Play {
                 site: site(rest[0]),
                 limits: limits(rest),
             },
-            "expired" => Event::Expired {
+            "settled" => Event::Settled {
                 hop: hop(rest[0]),
                 report: self.report(&rest[1..]),
             },

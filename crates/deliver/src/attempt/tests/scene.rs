@@ -12,13 +12,14 @@ use relay_policy::{Table, TlsRequirement};
 use relay_queue::memory::MemoryStore;
 use relay_queue::{Arrival, Attempt, Message, NewMessage, State, Store};
 use relay_route::{Lookup, MxRecord, Resolver, RouteSettings, Router};
-use relay_schedule::{Dispatch, Report, SessionId, SiteId};
+use relay_schedule::{Dispatch, Report, SessionId, SiteId, SiteNews};
 use relay_smtp::envelope::Envelope;
 use relay_smtp::{Failure, Host, Mailbox, NextHop, QueueId, Recipient, ReversePath};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::faulty::Faulty;
 use crate::dial::{DialError, Dialer, Dialing, Stream};
 use crate::link::{Flow, FromSession, Link, ToSession};
 use crate::sign::Signers;
@@ -35,7 +36,8 @@ pub enum Script {
     Refuse,
     /// Connected, and silent for ever.
     Stall,
-    /// `S:` and `C:` lines; `C: [body]` takes a message; `X: close` hangs up.
+    /// `S:` and `C:` lines; `C: [body]` takes a message; `X: close` hangs up, `X: stay` does nothing for
+    /// ever, `X: drip` answers a byte a minute.
     Talk(String),
     /// In clear, then encrypted.
     Tls(String, String, Arc<rustls::ServerConfig>),
@@ -157,6 +159,15 @@ async fn play<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 heard.lock().unwrap().bodies.push(body);
             }
+            ("X:", "stay") => std::future::pending().await,
+            // A reply that never ends, a byte a minute.
+            ("X:", "drip") => {
+                for byte in b"250-".iter().chain(std::iter::repeat(&b'x')) {
+                    stream.write_all(&[*byte]).await.ok()?;
+                    stream.flush().await.ok()?;
+                    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+                }
+            }
             ("C:", wanted) => {
                 let mut said = String::new();
                 stream.read_line(&mut said).await.ok()?;
@@ -175,13 +186,17 @@ async fn play<S: AsyncRead + AsyncWrite + Unpin>(
 pub struct Scene {
     pub world: Arc<World>,
     pub net: Arc<Net>,
-    store: Arc<MemoryStore>,
+    pub store: Arc<Faulty>,
     to: mpsc::Sender<ToSession>,
     from: mpsc::Receiver<FromSession>,
     task: JoinHandle<()>,
     /// What the session told besides its reports.
     pub accepted: Vec<Arc<Message>>,
     pub flows: Vec<Flow>,
+    /// What the next dispatches allow.
+    pub recipients_max: u32,
+    news: SiteNews,
+    pub queue_stopped: u32,
 }
 
 impl Scene {
@@ -191,7 +206,7 @@ impl Scene {
 
     pub fn with_tls(scripts: Vec<Script>, tls: TlsRequirement) -> Scene {
         let clock = Clock::starting_at("2026-11-22T12:00:00Z".parse().unwrap());
-        let store = Arc::new(MemoryStore::new(clock));
+        let store = Arc::new(Faulty::around(MemoryStore::new(clock)));
         let net = Arc::new(Net {
             scripts: Mutex::new(scripts.into()),
             dialled: Mutex::default(),
@@ -240,6 +255,9 @@ impl Scene {
             task,
             accepted: Vec::new(),
             flows: Vec::new(),
+            recipients_max: 1000,
+            news: SiteNews::Neutral,
+            queue_stopped: 0,
         }
     }
 
@@ -292,16 +310,36 @@ impl Scene {
             id,
             hop,
             as_of: Timestamp::MAX,
+            recipients_max: self.recipients_max,
         }
     }
 
     /// Has the message carried out.
     pub async fn work(&mut self, id: QueueId) -> Report {
+        self.give(id).await;
+        self.report().await
+    }
+
+    pub async fn give(&mut self, id: QueueId) {
         let dispatch = self.dispatch(id).await;
         self.to.send(ToSession::Work(dispatch)).await.unwrap();
+    }
+
+    /// What the session says next.
+    pub async fn hear(&mut self) -> FromSession {
+        self.from.recv().await.expect("the session lives")
+    }
+
+    pub async fn report(&mut self) -> Report {
         loop {
             match self.from.recv().await.expect("the session lives") {
                 FromSession::Done { report, .. } => return report,
+                FromSession::Carried { news, .. } => self.news = news,
+                FromSession::Settled { report, .. } => {
+                    assert_eq!(report.site, self.news);
+                    return report;
+                }
+                FromSession::QueueStopped => self.queue_stopped += 1,
                 FromSession::Accepted(message) => self.accepted.push(message),
                 FromSession::Flow { flow, .. } => self.flows.push(flow),
                 FromSession::Ready(_) => {}
