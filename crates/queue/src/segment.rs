@@ -285,7 +285,7 @@ impl Image {
     /// Bytes behind `end` that are not just preallocated.
     pub(crate) fn written_behind(&self, end: u32) -> u64 {
         let rest = self.bytes.get(end as usize..).unwrap_or_default();
-        (rest.len() - rest.iter().rev().take_while(|&&b| b == 0).count()) as u64
+        written(rest) as u64
     }
 }
 
@@ -309,7 +309,7 @@ impl<'a> Iterator for Items<'a> {
             }
             Err(reason) => {
                 // Zeros to the end: preallocated and never written.
-                let written = rest.len() - rest.iter().rev().take_while(|&&b| b == 0).count();
+                let written = written(rest);
                 if written == 0 {
                     self.at = image.bytes.len();
                     return None;
@@ -349,7 +349,20 @@ impl Image {
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&byte| byte == 0)
+    written(bytes) == 0
+}
+
+/// Bytes up to the last one that is not zero. In blocks: a start reads a whole preallocated segment
+/// several times, and one byte after the other takes seconds in a debug build.
+fn written(bytes: &[u8]) -> usize {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut rest = bytes;
+    while let Some((before, last)) = rest.split_last_chunk::<4096>()
+        && *last == ZEROS
+    {
+        rest = before;
+    }
+    rest.len() - rest.iter().rev().take_while(|&&b| b == 0).count()
 }
 
 #[cfg(test)]
