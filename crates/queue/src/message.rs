@@ -89,19 +89,92 @@ impl RecipientState {
         }
     }
 
+    /// Why it stands where it stands. While it waits for an attempt, that is the last attempt:
+    /// an operator's hold that is over explains nothing any more.
     pub fn last(&self) -> Option<&Attempt> {
-        self.history.last()
+        match self.state {
+            State::Queued | State::Deferred => self.last_attempt(),
+            State::Held | State::Delivered | State::Bounced | State::Discarded => {
+                self.history.last()
+            }
+        }
+    }
+
+    /// The last attempt, whatever an operator has done since.
+    pub fn last_attempt(&self) -> Option<&Attempt> {
+        let mut latest_first = self.history.iter().rev();
+        latest_first.find(|attempt| attempt.category != OPERATOR)
     }
 
     /// Adds an attempt; keeps the first and the latest.
     pub fn record(&mut self, attempt: Attempt) {
         self.attempts += 1;
+        self.push(attempt);
+    }
+
+    /// An operator keeps it until it is released.
+    pub fn hold(&mut self, now: Timestamp) {
+        self.state = State::Held;
+        self.push(Attempt::by_operator(now, HOLD, "held by an operator"));
+    }
+
+    /// It is due now, by an operator's word.
+    pub fn release(&mut self, now: Timestamp) {
+        self.state = match self.attempts {
+            0 => State::Queued,
+            _ => State::Deferred,
+        };
+        self.next_attempt = now;
+        self.push(Attempt::by_operator(
+            now,
+            RELEASE,
+            "released by an operator",
+        ));
+    }
+
+    /// An operator gives it up. `words` say so in the log and in the DSN.
+    pub fn give_up(&mut self, now: Timestamp, words: &str) {
+        self.state = State::Bounced;
+        self.push(Attempt::by_operator(now, BOUNCE, words));
+    }
+
+    /// An attempt that had begun before it was held ends without releasing it: the attempt is kept,
+    /// and so is the hold with its reason. Only [`RecipientState::release`] ends a hold.
+    pub(crate) fn stay_held(&mut self, before: &RecipientState) {
+        let released = self
+            .history
+            .last()
+            .is_some_and(|last| last.action == RELEASE);
+        match self.state {
+            State::Queued | State::Deferred if before.state == State::Held && !released => {
+                self.state = State::Held;
+                let why = before.history.last();
+                if let Some(why) = why.filter(|why| !self.history.contains(why)) {
+                    self.push(why.clone());
+                }
+            }
+            State::Queued
+            | State::Deferred
+            | State::Held
+            | State::Delivered
+            | State::Bounced
+            | State::Discarded => {}
+        }
+    }
+
+    fn push(&mut self, attempt: Attempt) {
         if self.history.len() == RecipientState::ATTEMPTS_KEPT {
             self.history.remove(1);
         }
         self.history.push(attempt);
     }
 }
+
+/// Rule and category of what an operator did; it stands among the attempts.
+pub const OPERATOR: &str = "operator";
+const HOLD: &str = "hold";
+const RELEASE: &str = "release";
+const BOUNCE: &str = "bounce";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum State {
@@ -153,6 +226,22 @@ pub struct Attempt {
     pub rule: String,
 }
 
+impl Attempt {
+    /// What an operator did instead of an attempt. No phase fits; this one is before all others.
+    fn by_operator(at: Timestamp, action: &str, words: &str) -> Attempt {
+        Attempt {
+            at,
+            host: None,
+            tls: None,
+            phase: Phase::Dns,
+            reply: words.to_owned(),
+            category: OPERATOR.to_owned(),
+            action: action.to_owned(),
+            rule: OPERATOR.to_owned(),
+        }
+    }
+}
+
 /// What an attempt, or an operator, does to recipients: one durable write, all or nothing.
 ///
 /// A recipient whose state is final keeps it: changes to it are left out. If none is left, nothing is
@@ -172,4 +261,65 @@ pub struct RecipientChange {
     /// Its place in `envelope.recipients`.
     pub index: u32,
     pub state: RecipientState,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn attempt(second: i64, reply: &str) -> Attempt {
+        Attempt {
+            category: "greylisted".to_owned(),
+            ..Attempt::by_operator(at(second), "defer", reply)
+        }
+    }
+
+    #[test]
+    fn a_hold_says_why_and_a_release_brings_the_last_attempt_back() {
+        let mut state = RecipientState::new(at(0));
+        state.record(attempt(1, "450 later"));
+        state.state = State::Deferred;
+        state.hold(at(2));
+        assert_eq!(state.last().unwrap().reply, "held by an operator");
+        state.release(at(3));
+        assert_eq!((state.state, state.next_attempt), (State::Deferred, at(3)));
+        assert_eq!(state.last().unwrap().reply, "450 later");
+        assert_eq!(state.attempts, 1);
+        let mut fresh = RecipientState::new(at(0));
+        fresh.hold(at(1));
+        fresh.release(at(2));
+        assert_eq!((fresh.state, fresh.last()), (State::Queued, None));
+    }
+
+    #[test]
+    fn an_attempt_that_began_before_the_hold_does_not_end_it() {
+        let mut before = RecipientState::new(at(0));
+        let mut deferred = before.clone();
+        deferred.record(attempt(5, "450 later"));
+        deferred.state = State::Deferred;
+        before.hold(at(2));
+
+        let mut after = deferred.clone();
+        after.stay_held(&before);
+        assert_eq!((after.state, after.attempts), (State::Held, 1));
+        assert_eq!(after.last().unwrap().reply, "held by an operator");
+        assert_eq!(after.last_attempt().unwrap().reply, "450 later");
+        let once = after.clone();
+        let mut again = deferred.clone();
+        again.stay_held(&once);
+        assert_eq!(again, once, "replaying the journal changes nothing");
+
+        let mut delivered = deferred;
+        delivered.state = State::Delivered;
+        delivered.stay_held(&before);
+        assert_eq!(delivered.state, State::Delivered);
+        let mut released = before.clone();
+        released.release(at(9));
+        released.stay_held(&before);
+        assert_eq!(released.state, State::Queued);
+    }
 }

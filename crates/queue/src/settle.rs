@@ -54,6 +54,7 @@ pub(crate) fn changed(
         let after = after.get_or_insert_with(|| message.clone());
         if let Some(place) = after.recipients.get_mut(index) {
             *place = kept(&change.state);
+            place.stay_held(before);
         }
     }
     Ok(after)
