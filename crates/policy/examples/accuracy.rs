@@ -124,7 +124,7 @@ fn measure(table: &Table, rows: &[Row<'_>], providers: Providers, wrong: Wrong) 
     let (mut category, mut action, mut harmful) = (0, 0, 0);
     let mut confusion: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
     for row in rows {
-        let Ok(reply) = parse_pasted(row.text) else {
+        let Ok(reply) = parse_pasted(&row.text.replace("\\n", "\n")) else {
             println!("{}\tno reply: {}", row.id, row.text);
             continue;
         };
@@ -186,7 +186,12 @@ fn measure(table: &Table, rows: &[Row<'_>], providers: Providers, wrong: Wrong) 
 fn time(table: &Table, rows: &[Row<'_>]) {
     let replies: Vec<_> = rows
         .iter()
-        .filter_map(|row| Some((parse_pasted(row.text).ok()?, row.phase)))
+        .filter_map(|row| {
+            Some((
+                parse_pasted(&row.text.replace("\\n", "\n")).ok()?,
+                row.phase,
+            ))
+        })
         .collect();
     let mut times = Vec::new();
     for round in 0..20 {
