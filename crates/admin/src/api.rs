@@ -8,14 +8,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
 
+use crate::act::{self, Act, Command};
 use crate::command::{self, Addresses};
 use crate::error::ApiError;
-use crate::select::{ListQuery, Selection};
+use crate::select::ListQuery;
 use crate::status::{self, Samples};
 use crate::view::{
-    Deleted, Flushed, MessageDetail, PageView, Reloaded, StatusView, Submitted, SummaryView,
+    Changed, Flushed, MessageDetail, PageView, Reloaded, StatusView, Submitted, SummaryView,
     Untried,
 };
 use crate::world::AdminWorld;
@@ -46,6 +46,9 @@ pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
         .route("/v1/queue/untried", get(get_untried))
         .route("/v1/queue/summary", get(get_summary))
         .route("/v1/queue/flush", post(post_flush))
+        .route("/v1/queue/hold", post(post_hold))
+        .route("/v1/queue/release", post(post_release))
+        .route("/v1/queue/bounce", post(post_bounce))
         .route("/v1/queue/delete", post(post_delete))
         .route("/v1/queue/{id}", get(get_message))
         .route("/v1/messages", post(post_message))
@@ -68,7 +71,7 @@ async fn get_queue(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<
 
 async fn get_finished(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<PageView> {
     let query = ListQuery::from_pairs(pairs)?;
-    Ok(Json(queue::finished(&shared.world, &query)?))
+    Ok(Json(queue::finished(&shared.world, &query).await?))
 }
 
 async fn get_untried(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<Untried> {
@@ -78,10 +81,8 @@ async fn get_untried(State(shared): State<Shared>, Query(pairs): Pairs) -> Answe
 
 async fn get_summary(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<SummaryView> {
     let query = ListQuery::from_pairs(pairs)?;
-    let now = shared.world.clock.now();
-    let select = query.selection.to_select(now)?;
     let limit = query.limit.unwrap_or(SUMMARY_LIMIT);
-    let summary = summary::summary(&*shared.world.store, select, limit, now).await?;
+    let summary = summary::summary(&shared.world, &query.selection, limit).await?;
     Ok(Json(summary))
 }
 
@@ -92,31 +93,44 @@ async fn get_message(
     Ok(Json(queue::show(&shared.world, &id).await?))
 }
 
-/// The body of a command.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Command {
-    #[serde(default)]
-    pub select: Selection,
-    /// Says that an empty selection is meant.
-    #[serde(default)]
-    pub all: bool,
+async fn post_flush(State(shared): State<Shared>, Json(command): Json<Command>) -> Answer<Flushed> {
+    Ok(Json(act::flush(&shared.world, &command).await?))
 }
 
-async fn post_flush(State(shared): State<Shared>, Json(command): Json<Command>) -> Answer<Flushed> {
-    Ok(Json(command::flush(&shared.world, &command.select).await?))
+async fn post_hold(State(shared): State<Shared>, Json(command): Json<Command>) -> Answer<Changed> {
+    deliberate(&shared, Act::Hold, &command).await
+}
+
+async fn post_release(
+    State(shared): State<Shared>,
+    Json(command): Json<Command>,
+) -> Answer<Changed> {
+    deliberate(&shared, Act::Release, &command).await
+}
+
+async fn post_bounce(
+    State(shared): State<Shared>,
+    Json(command): Json<Command>,
+) -> Answer<Changed> {
+    deliberate(&shared, Act::Bounce, &command).await
 }
 
 async fn post_delete(
     State(shared): State<Shared>,
     Json(command): Json<Command>,
-) -> Answer<Deleted> {
+) -> Answer<Changed> {
+    deliberate(&shared, Act::Delete, &command).await
+}
+
+/// The whole queue only where that is said: a selection that was lost on the way must not mean
+/// everything.
+async fn deliberate(shared: &Shared, act: Act, command: &Command) -> Answer<Changed> {
     if command.select.is_everything() && !command.all {
         return Err(ApiError::Bad(
-            "nothing selected; to delete the whole queue say all".to_owned(),
+            "nothing selected; if the whole queue is meant say all".to_owned(),
         ));
     }
-    Ok(Json(command::delete(&shared.world, &command.select).await?))
+    Ok(Json(act::act(&shared.world, act, command).await?))
 }
 
 async fn post_message(

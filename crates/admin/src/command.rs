@@ -1,106 +1,15 @@
-//! The commands: flush, delete, and taking over a message from the operator.
-
-use std::sync::Arc;
+//! Taking over a message from the operator.
 
 use bytes::Bytes;
 use relay_message::received::{self, Protocol, Trace};
 use relay_observe::Event;
-use relay_queue::{
-    Arrival, Message, NewMessage, RecipientChange, Select, Settlement, State, StoreError,
-};
+use relay_queue::{Arrival, NewMessage};
 use relay_smtp::envelope::Utf8;
-use relay_smtp::{BodyType, Envelope, Mailbox, QueueId, Recipient, ReversePath};
+use relay_smtp::{BodyType, Envelope, Mailbox, Recipient, ReversePath};
 
 use crate::error::ApiError;
-use crate::queue::for_each;
-use crate::select::Selection;
-use crate::view::{Deleted, Flushed, Submitted};
+use crate::view::Submitted;
 use crate::world::AdminWorld;
-
-/// Makes what is selected due now; nothing given: everything.
-pub async fn flush(world: &AdminWorld, selection: &Selection) -> Result<Flushed, ApiError> {
-    let at = world.clock.now();
-    let ids = if selection.is_everything() {
-        None
-    } else {
-        Some(ids(world, &selection.to_select(at)?).await?)
-    };
-    let messages = match ids {
-        Some(ids) if ids.is_empty() => 0,
-        Some(ids) => world.dispatcher.flush(Some(ids)).await,
-        None => world.dispatcher.flush(None).await,
-    };
-    Ok(Flushed { messages, at })
-}
-
-/// Discards the unfinished recipients that are selected. A selection that speaks of recipients
-/// leaves the other recipients of the same messages alone.
-pub async fn delete(world: &AdminWorld, selection: &Selection) -> Result<Deleted, ApiError> {
-    let select = selection.to_select(world.clock.now())?;
-    let mut deleted = Deleted {
-        messages: 0,
-        recipients: 0,
-    };
-    for id in ids(world, &select).await? {
-        let Some(message) = world.store.message(id).await? else {
-            continue;
-        };
-        let recipients = discard(world, &message, &select).await?;
-        deleted.recipients += recipients;
-        deleted.messages += u64::from(recipients > 0);
-    }
-    Ok(deleted)
-}
-
-async fn ids(world: &AdminWorld, select: &Select) -> Result<Vec<QueueId>, StoreError> {
-    let mut ids = Vec::new();
-    for_each(&*world.store, select, |message| ids.push(message.id)).await?;
-    Ok(ids)
-}
-
-/// Returns how many recipients were discarded.
-async fn discard(
-    world: &AdminWorld,
-    message: &Message,
-    select: &Select,
-) -> Result<u64, StoreError> {
-    let mut changes = Vec::new();
-    let mut addresses = Vec::new();
-    for (index, recipient, state) in message.each() {
-        if select.matches_recipient(recipient, state) {
-            let mut state = state.clone();
-            state.state = State::Discarded;
-            changes.push(RecipientChange { index, state });
-            addresses.push(recipient.mailbox.to_string());
-        }
-    }
-    if changes.is_empty() {
-        return Ok(0);
-    }
-    let settlement = Settlement {
-        id: message.id,
-        changes,
-        dsns: Vec::new(),
-    };
-    world.dispatcher.remove(message.id).await;
-    let settled = match world.store.settle(settlement).await {
-        Ok(settled) => settled.message,
-        // It was finished in the meantime: nothing left to delete.
-        Err(StoreError::Unknown(_)) => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    if !settled.finished() {
-        world.dispatcher.enqueue(Arc::clone(&settled)).await;
-    }
-    let count = addresses.len() as u64;
-    for recipient in addresses {
-        world.events.emit(Event::RecipientDiscarded {
-            id: message.id,
-            recipient,
-        });
-    }
-    Ok(count)
-}
 
 /// What `relayctl send` says besides the message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

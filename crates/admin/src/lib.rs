@@ -4,7 +4,9 @@
 //! It decides nothing about mail: what a command leads to is carried out by `queue` and `deliver`.
 //! [`view`] holds the answers' types, shared with `relayctl`.
 
+pub mod act;
 pub mod api;
+mod choice;
 pub mod command;
 pub mod error;
 pub mod files;

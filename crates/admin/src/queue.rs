@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use relay_queue::{Attempt, Message, RecipientState, Select, State, Store, StoreError};
+use relay_queue::{Attempt, Message, RecipientState, State};
 use relay_smtp::{QueueId, Recipient};
 
+use crate::choice::{Choice, PAGE};
 use crate::error::ApiError;
-use crate::select::{ListQuery, matches_finished};
+use crate::select::ListQuery;
 use crate::view::{AttemptView, MessageDetail, MessageView, PageView, RecipientView, Untried};
 use crate::world::AdminWorld;
 
@@ -19,37 +20,57 @@ const FINISHED_MAX: usize = 1_000;
 /// Shown of a header block.
 const HEADERS_MAX: usize = 64 * 1024;
 
+/// Messages that are read for one answer at most, where a site leaves few of them over: the asker
+/// goes on with `next`.
+const READ_MAX: usize = 20 * PAGE;
+
 /// Unfinished messages, oldest first.
 pub async fn list(world: &AdminWorld, query: ListQuery) -> Result<PageView, ApiError> {
-    let select = query.selection.to_select(world.clock.now())?;
-    let after = match &query.after {
+    let mut choice = Choice::of(world, &query.selection)?;
+    let mut after = match &query.after {
         Some(text) => Some(parse_id(text)?),
         None => None,
     };
     let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
-    let page = world.store.list(select, after, limit).await?;
+    // Without a site what is read is what matches.
+    let step = match query.selection.site {
+        Some(_) => PAGE,
+        None => limit,
+    };
+    let mut messages = Vec::new();
+    for _ in 0..READ_MAX / step {
+        let page = choice.page(world, after, step).await?;
+        after = page.next;
+        messages.extend(page.messages);
+        if after.is_none() || messages.len() >= limit {
+            break;
+        }
+    }
+    if messages.len() > limit {
+        messages.truncate(limit);
+        after = messages.last().map(|message| message.id);
+    }
     let max_age = max_age(world);
     Ok(PageView {
-        messages: page
-            .messages
+        messages: messages
             .iter()
             .map(|message| row(message, max_age))
             .collect(),
-        next: page.next.map(|id| id.to_string()),
+        next: after.map(|id| id.to_string()),
     })
 }
 
 /// Messages that have left the queue lately, newest first.
-pub fn finished(world: &AdminWorld, query: &ListQuery) -> Result<PageView, ApiError> {
-    let select = query.selection.to_select(world.clock.now())?;
+pub async fn finished(world: &AdminWorld, query: &ListQuery) -> Result<PageView, ApiError> {
+    let mut choice = Choice::of(world, &query.selection)?;
     let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
     let max_age = max_age(world);
+    let recent = world.store.recent(FINISHED_MAX);
     Ok(PageView {
-        messages: world
-            .store
-            .recent(FINISHED_MAX)
+        messages: choice
+            .among_finished(world, recent)
+            .await
             .iter()
-            .filter(|message| matches_finished(&select, message))
             .take(limit)
             .map(|message| row(message, max_age))
             .collect(),
@@ -69,6 +90,9 @@ pub async fn show(world: &AdminWorld, id: &str) -> Result<MessageDetail, ApiErro
     let mut view = row(&message, max_age(world));
     for (recipient, state) in view.recipients.iter_mut().zip(&message.recipients) {
         recipient.history = state.history.iter().map(attempt).collect();
+        let rule = recipient.rule.as_ref();
+        let advice = rule.and_then(|rule| world.dispatcher.advice(rule));
+        recipient.advice = advice.filter(|_| state.state != State::Delivered);
     }
     let blocked_by = if message.finished() {
         Vec::new()
@@ -87,42 +111,25 @@ pub async fn show(world: &AdminWorld, id: &str) -> Result<MessageDetail, ApiErro
 /// Counts the messages, here already at `since`, of which a recipient is open and has not been
 /// tried from then on.
 pub async fn untried(world: &AdminWorld, query: ListQuery) -> Result<Untried, ApiError> {
-    let select = query.selection.to_select(world.clock.now())?;
+    let mut choice = Choice::of(world, &query.selection)?;
     let since = query
         .since
         .ok_or_else(|| ApiError::Bad("since: missing; give the time of the flush".to_owned()))?;
+    // The queue keeps times to the millisecond: what was tried within the same one counts as tried.
+    let since = Timestamp::from_millisecond(since.as_millisecond()).unwrap_or(since);
     let mut untried = 0;
-    for_each(&*world.store, &select, |message| {
-        let waits = message
-            .recipients
-            .iter()
-            .any(|recipient| is_open(recipient.state) && last_at(recipient) < Some(since));
+    let count = |choice: &Choice, message: &Message| {
+        let waits = message.each().any(|(_, recipient, state)| {
+            is_open(state.state)
+                && last_at(state) < Some(since)
+                && choice.matches_recipient(recipient, state)
+        });
         if message.arrival.at <= since && waits {
             untried += 1;
         }
-    })
-    .await?;
+    };
+    choice.for_each(world, count).await?;
     Ok(Untried { untried })
-}
-
-/// Goes through all unfinished messages that match, page by page.
-pub async fn for_each(
-    store: &dyn Store,
-    select: &Select,
-    mut look: impl FnMut(&Message) + Send,
-) -> Result<(), StoreError> {
-    let mut after = None;
-    loop {
-        let page = store.list(select.clone(), after, LIMIT_MAX).await?;
-        for message in &page.messages {
-            look(message);
-        }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(()),
-        }
-        tokio::task::yield_now().await;
-    }
 }
 
 /// Whether the schedule will try it.
@@ -134,10 +141,10 @@ fn is_open(state: State) -> bool {
 }
 
 fn last_at(recipient: &RecipientState) -> Option<Timestamp> {
-    recipient.last().map(|attempt| attempt.at)
+    recipient.last_attempt().map(|attempt| attempt.at)
 }
 
-fn parse_id(text: &str) -> Result<QueueId, ApiError> {
+pub fn parse_id(text: &str) -> Result<QueueId, ApiError> {
     text.parse()
         .map_err(|error: relay_smtp::id::NotAnId| ApiError::Bad(error.to_string()))
 }
@@ -184,6 +191,7 @@ fn recipient_row(
         category: last.map(|attempt| attempt.category.clone()),
         host: last.and_then(|attempt| attempt.host.clone()),
         history: Vec::new(),
+        advice: None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! SELECT on the wire: as pairs of a query, as JSON in a command, and from there to the queue's
-//! [`Select`].
+//! [`Select`]. Who of the queue is meant is [`crate::choice`]'s part.
 
 use jiff::{SignedDuration, Timestamp};
-use relay_queue::{Message, Select, State};
+use relay_queue::Select;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
@@ -22,6 +22,9 @@ pub struct Selection {
     /// The reverse-path; `<>` for the null one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
+    /// The site that a recipient's mail goes to: its name, or one of its MX names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
     /// The rule of a recipient's last decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
@@ -56,6 +59,7 @@ impl Selection {
             ("to", self.to.clone()),
             ("recipient", self.recipient.clone()),
             ("sender", self.sender.clone()),
+            ("site", self.site.clone()),
             ("rule", self.rule.clone()),
             ("category", self.category.clone()),
             ("older_than", self.older_than.map(|s| s.to_string())),
@@ -66,7 +70,7 @@ impl Selection {
         .collect()
     }
 
-    /// As the queue understands it.
+    /// As the queue understands it, which knows no sites.
     pub fn to_select(&self, now: Timestamp) -> Result<Select, ApiError> {
         let id = match &self.id {
             Some(text) => Some(text.parse().map_err(|error| bad("id", error))?),
@@ -110,6 +114,7 @@ impl ListQuery {
                 "to" => selection.to = Some(value),
                 "recipient" => selection.recipient = Some(value),
                 "sender" => selection.sender = Some(value),
+                "site" => selection.site = Some(value),
                 "rule" => selection.rule = Some(value),
                 "category" => selection.category = Some(value),
                 "user" => selection.user = Some(value),
@@ -133,16 +138,6 @@ where
         .map_err(|error| bad(&format!("{key} = {value}"), error))
 }
 
-/// Whether a finished message is meant. The queue's own selection speaks of unfinished recipients
-/// only, so each state is looked at as if it were still open.
-pub fn matches_finished(select: &Select, message: &Message) -> bool {
-    let mut open = message.clone();
-    for recipient in &mut open.recipients {
-        recipient.state = State::Deferred;
-    }
-    select.matches(&open)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +147,7 @@ mod tests {
         let selection = Selection {
             to: Some("example.com".to_owned()),
             sender: Some("<>".to_owned()),
+            site: Some("mx1.example.com,mx2.example.com".to_owned()),
             older_than: Some(7200),
             ..Selection::default()
         };

@@ -68,7 +68,15 @@ pub async fn status(world: &AdminWorld, samples: &Samples) -> Result<StatusView,
         .store
         .list(Select::default(), None, ALERT_SCAN)
         .await?;
-    let alerts = alerts(page.messages.iter().map(|message| &**message));
+    let mut alerts = alerts(page.messages.iter().map(|message| &**message));
+    for alert in &mut alerts {
+        alert.advice = world.dispatcher.advice(&alert.rule);
+    }
+    let mut sites = worst(world.dispatcher.sites().await);
+    for site in &mut sites {
+        let why = site.why.as_ref();
+        site.advice = why.and_then(|why| world.dispatcher.advice(why));
+    }
     let problems = problems(&world.events, &alerts);
     Ok(StatusView {
         health: if problems.is_empty() {
@@ -85,7 +93,7 @@ pub async fn status(world: &AdminWorld, samples: &Samples) -> Result<StatusView,
         queue: queue_status(&world.store.stats(), now),
         counts,
         rates: samples.rates(now, &counts),
-        sites: worst(world.dispatcher.sites().await),
+        sites,
         alerts,
     })
 }
@@ -139,6 +147,7 @@ fn alerts<'a>(messages: impl Iterator<Item = &'a Message>) -> Vec<AlertView> {
                     category: attempt.category.clone(),
                     reply: attempt.reply.clone(),
                     recipients: 0,
+                    advice: None,
                 });
             alert.recipients += 1;
             if attempt.at > alert.at {

@@ -3,37 +3,31 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use relay_queue::{Message, Select, State, Store, StoreError};
+use relay_queue::{Message, State};
 
+use crate::choice::Choice;
+use crate::error::ApiError;
+use crate::select::Selection;
 use crate::view::{AgeBucket, SummaryRow, SummaryView};
+use crate::world::AdminWorld;
 
 /// Upper bounds of the age buckets, in seconds: 5 and 20 minutes, 1, 4 and 12 hours, 1 and 2 days.
 pub const AGES: [u64; 7] = [300, 1_200, 3_600, 14_400, 43_200, 86_400, 172_800];
 
-/// Messages looked at in one go; others get their turn in between.
-const PAGE: usize = 1_000;
-
 /// Counts the queue. `limit`: domains listed; the total counts all.
 pub async fn summary(
-    store: &dyn Store,
-    select: Select,
+    world: &AdminWorld,
+    selection: &Selection,
     limit: usize,
-    now: Timestamp,
-) -> Result<SummaryView, StoreError> {
+) -> Result<SummaryView, ApiError> {
+    let now = world.clock.now();
     let mut tallies: HashMap<String, Tally> = HashMap::new();
     let mut total = Tally::default();
-    let mut after = None;
-    loop {
-        let page = store.list(select.clone(), after, PAGE).await?;
-        for message in &page.messages {
-            count(message, &select, now, &mut tallies, &mut total);
-        }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => break,
-        }
-        tokio::task::yield_now().await;
-    }
+    let mut choice = Choice::of(world, selection)?;
+    let look = |choice: &Choice, message: &Message| {
+        count(message, choice, now, &mut tallies, &mut total);
+    };
+    choice.for_each(world, look).await?;
     let mut domains: Vec<SummaryRow> = tallies
         .into_iter()
         .map(|(domain, tally)| tally.into_row(domain))
@@ -59,14 +53,14 @@ struct Tally {
 
 fn count(
     message: &Message,
-    select: &Select,
+    choice: &Choice,
     now: Timestamp,
     tallies: &mut HashMap<String, Tally>,
     total: &mut Tally,
 ) {
     let age = u64::try_from(now.duration_since(message.arrival.at).as_secs()).unwrap_or(0);
     for (_, recipient, state) in message.each() {
-        if !select.matches_recipient(recipient, state) {
+        if !choice.matches_recipient(recipient, state) {
             continue;
         }
         let domain = recipient.mailbox.host().to_string();

@@ -39,6 +39,19 @@ pub struct RecipientView {
     /// Every attempt, oldest first; only in the view of one message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<AttemptView>,
+    /// What `rule` says about itself; only in the view of one message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<Advice>,
+}
+
+/// What a rule of the policy says to people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advice {
+    pub rule: String,
+    /// File and line.
+    pub place: String,
+    pub explain: Option<String>,
+    pub fix: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +97,19 @@ pub struct Flushed {
     pub messages: u64,
     /// When; give it as `since` to `GET /v1/queue/untried`.
     pub at: Timestamp,
+    /// There is more; give it as `next` of the next command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
+}
+
+/// Where a command that goes page by page goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Next {
+    /// The id of the last message that was looked at.
+    pub after: String,
+    /// Messages from this id on came later than the command and are not meant.
+    pub until: String,
 }
 
 /// `GET /v1/queue/untried`: how far a flush has come.
@@ -93,12 +119,15 @@ pub struct Untried {
     pub untried: u64,
 }
 
-/// `POST /v1/queue/delete`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Deleted {
-    /// Messages of which something was deleted.
+/// `POST /v1/queue/hold`, `release`, `bounce`, `delete`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// Messages of which something was changed.
     pub messages: u64,
     pub recipients: u64,
+    /// There is more; give it as `next` of the next command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
 }
 
 /// `POST /v1/messages`.
@@ -234,6 +263,9 @@ pub struct SiteStatus {
     pub suspended_until: Option<Timestamp>,
     /// The rule behind a suspension or a slow-down.
     pub why: Option<String>,
+    /// What the rule in `why` says about itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<Advice>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -244,4 +276,6 @@ pub struct AlertView {
     pub reply: String,
     /// Recipients that wait because of it.
     pub recipients: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<Advice>,
 }

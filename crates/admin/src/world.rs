@@ -10,9 +10,9 @@ use relay_config::Config;
 use relay_deliver::{Delivery, SiteView};
 use relay_observe::{Clock, Events};
 use relay_queue::{Message, Store};
-use relay_smtp::QueueId;
+use relay_smtp::{NextHop, QueueId};
 
-use crate::view::SiteStatus;
+use crate::view::{Advice, SiteStatus};
 
 /// Boxed, so that these can stand behind `Arc<dyn ...>`.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -46,6 +46,10 @@ pub trait Dispatcher: Send + Sync + 'static {
     fn sites(&self) -> Later<'_, Vec<SiteStatus>>;
     /// In words, what a message waits for; empty: nothing.
     fn blocked_by(&self, id: QueueId) -> Later<'_, Vec<String>>;
+    /// The name of the site that a next hop leads to.
+    fn site_of<'a>(&'a self, hop: &'a NextHop) -> Later<'a, String>;
+    /// What the rule of this name says; None: the policy has none of this name.
+    fn advice(&self, rule: &str) -> Option<Advice>;
 }
 
 impl Dispatcher for Delivery {
@@ -71,6 +75,20 @@ impl Dispatcher for Delivery {
     fn blocked_by(&self, id: QueueId) -> Later<'_, Vec<String>> {
         Box::pin(Delivery::blocked_by(self, id))
     }
+
+    fn site_of<'a>(&'a self, hop: &'a NextHop) -> Later<'a, String> {
+        Box::pin(Delivery::site_of(self, hop))
+    }
+
+    fn advice(&self, rule: &str) -> Option<Advice> {
+        let rule = Delivery::rule(self, rule)?;
+        Some(Advice {
+            rule: rule.name.clone(),
+            place: rule.place.clone(),
+            explain: rule.explain.clone(),
+            fix: rule.fix.clone(),
+        })
+    }
 }
 
 fn site_status(site: SiteView) -> SiteStatus {
@@ -87,5 +105,6 @@ fn site_status(site: SiteView) -> SiteStatus {
         rate: site.rate,
         suspended_until: site.suspended_until,
         why: site.why,
+        advice: None,
     }
 }

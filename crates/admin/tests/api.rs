@@ -11,13 +11,13 @@ use hyper::body::Bytes;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use relay_admin::view::SiteStatus;
+use relay_admin::view::{Advice, SiteStatus};
 use relay_admin::{AdminWorld, Dispatcher, Later};
 use relay_config::Config;
 use relay_observe::{Clock, Events};
 use relay_queue::memory::MemoryStore;
 use relay_queue::{Attempt, Message, RecipientChange, Settlement, State, Store};
-use relay_smtp::{Phase, QueueId};
+use relay_smtp::{NextHop, Phase, QueueId};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
@@ -63,6 +63,19 @@ impl Dispatcher for Notes {
     fn blocked_by(&self, _id: QueueId) -> Later<'_, Vec<String>> {
         let words = "waits for its next attempt".to_owned();
         Box::pin(std::future::ready(vec![words]))
+    }
+
+    fn site_of<'a>(&'a self, hop: &'a NextHop) -> Later<'a, String> {
+        let site = format!("mx1.{hop},mx2.{hop}");
+        Box::pin(std::future::ready(site))
+    }
+
+    fn advice(&self, rule: &str) -> Option<Advice> {
+        Some(Advice {
+            rule: rule.to_owned(),
+            fix: Some("call them".to_owned()),
+            ..Advice::default()
+        })
     }
 }
 
@@ -314,6 +327,140 @@ async fn delete_discards_the_selected_recipients_and_leaves_the_others() {
     assert_eq!(answer, json!({"messages": 1, "recipients": 1}));
     assert_eq!(api.notes.take(), [format!("remove {id}")]);
     assert_eq!(api.store.stats().messages, 0);
+}
+
+#[tokio::test]
+async fn held_recipients_say_why_and_are_due_again_when_released() {
+    let api = Api::start();
+    let id = api.send(&["a@example.com", "b@example.net"]).await;
+    api.settle(&id, 0, State::Deferred, "450 later", "defer")
+        .await;
+    api.notes.take();
+    let (status, _) = api.post("/v1/queue/hold", json!({})).await;
+    assert_eq!(status, 400, "an empty selection must be refused");
+    let select = json!({"select": {"recipient": "a@example.com"}});
+    let (_, answer) = api.post("/v1/queue/hold", select.clone()).await;
+    assert_eq!(answer, json!({"messages": 1, "recipients": 1}));
+    let (_, answer) = api.post("/v1/queue/hold", select.clone()).await;
+    assert_eq!(answer["recipients"], 0, "it is held already");
+    let (_, shown) = api.get(&format!("/v1/queue/{id}")).await;
+    let held = &shown["recipients"][0];
+    assert_eq!(held["state"], "held");
+    assert_eq!(held["rule"], "operator");
+    assert_eq!(held["last_reply"], "held by an operator");
+    assert_eq!(held["next_attempt"], Value::Null);
+    assert_eq!(
+        api.notes.take(),
+        [format!("remove {id}"), format!("enqueue {id}")]
+    );
+    let select = json!({"select": {"rule": "operator"}});
+    let (_, answer) = api.post("/v1/queue/release", select).await;
+    assert_eq!(answer["recipients"], 1);
+    let (_, shown) = api.get(&format!("/v1/queue/{id}")).await;
+    let released = &shown["recipients"][0];
+    assert_eq!(released["state"], "deferred");
+    assert_eq!(released["last_reply"], "450 later");
+    assert_eq!(released["attempts"], 1);
+    assert_eq!(released["advice"]["fix"], "call them");
+    assert_eq!(released["history"][2]["action"], "release");
+}
+
+#[tokio::test]
+async fn a_bounce_is_written_with_its_report_and_reports_get_none() {
+    let api = Api::start();
+    let id = api.send(&["a@example.com", "b@example.net"]).await;
+    api.settle(&id, 0, State::Deferred, "450 later", "defer")
+        .await;
+    let (_, answer) = api.post("/v1/queue/bounce", json!({"all": true})).await;
+    assert_eq!(
+        answer,
+        json!({"messages": 1, "recipients": 2}),
+        "its own report is not meant"
+    );
+    let (_, shown) = api.get(&format!("/v1/queue/{id}")).await;
+    assert_eq!(shown["recipients"][0]["state"], "bounced");
+    assert_eq!(shown["recipients"][0]["attempts"], 1);
+    let words = shown["recipients"][0]["last_reply"].as_str().unwrap();
+    assert!(
+        words.contains("operator") && words.contains("450 later"),
+        "{words}"
+    );
+    let (_, page) = api.get("/v1/queue?sender=%3C%3E").await;
+    assert_eq!(
+        page["messages"].as_array().unwrap().len(),
+        1,
+        "one report about both"
+    );
+    let report = page["messages"][0]["id"].as_str().unwrap().to_owned();
+    assert!(api.notes.take().contains(&format!("enqueue {report}")));
+    let body = api
+        .store
+        .body(report.parse().unwrap())
+        .await
+        .unwrap()
+        .unwrap();
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    for word in [
+        "a@example.com",
+        "b@example.net",
+        "Action: failed",
+        "operator",
+        "Subject: t",
+    ] {
+        assert!(body.contains(word), "{word} is missing in:\n{body}");
+    }
+    let (_, answer) = api.post("/v1/queue/bounce", json!({"all": true})).await;
+    assert_eq!(answer["recipients"], 1);
+    assert_eq!(api.store.stats().messages, 0, "no report about a report");
+}
+
+#[tokio::test]
+async fn a_command_goes_page_by_page_and_leaves_what_came_later() {
+    let api = Api::start();
+    for _ in 0..3 {
+        api.send(&["a@example.com"]).await;
+    }
+    let (_, first) = api
+        .post("/v1/queue/delete", json!({"all": true, "limit": 2}))
+        .await;
+    assert_eq!(first["messages"], 2);
+    let late = api.send(&["a@example.com"]).await;
+    let (_, second) = api
+        .post(
+            "/v1/queue/delete",
+            json!({"all": true, "limit": 2, "next": first["next"]}),
+        )
+        .await;
+    assert_eq!(second, json!({"messages": 1, "recipients": 1}));
+    let (_, page) = api.get("/v1/queue").await;
+    assert_eq!(page["messages"][0]["id"], json!(late));
+}
+
+#[tokio::test]
+async fn a_site_is_named_in_full_or_by_one_of_its_hosts() {
+    let api = Api::start();
+    let id = api.send(&["a@example.com", "b@example.net"]).await;
+    api.send(&["c@example.org"]).await;
+    for site in ["mx1.example.net,mx2.example.net", "MX2.example.net"] {
+        let (_, page) = api.get(&format!("/v1/queue?limit=1&site={site}")).await;
+        assert_eq!(page["messages"].as_array().unwrap().len(), 1);
+        assert_eq!(page["messages"][0]["id"], json!(id));
+        assert_eq!(page["next"], Value::Null);
+    }
+    let (_, summary) = api.get("/v1/queue/summary?site=mx1.example.net").await;
+    assert_eq!(summary["total"]["recipients"], 1);
+    let select = json!({"select": {"site": "mx1.example.net"}});
+    let (_, answer) = api.post("/v1/queue/delete", select).await;
+    assert_eq!(answer, json!({"messages": 1, "recipients": 1}));
+    let (_, page) = api.get("/v1/queue/finished?site=mx1.example.net").await;
+    assert_eq!(
+        page["messages"],
+        json!([]),
+        "the other recipient is still there"
+    );
+    let (_, shown) = api.get(&format!("/v1/queue/{id}")).await;
+    assert_eq!(shown["recipients"][0]["state"], "queued");
+    assert_eq!(shown["recipients"][1]["state"], "discarded");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod job;
 mod judge;
 pub mod link;
 mod open;
+pub mod operator;
 mod outcome;
 mod report;
 pub mod run;

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use relay_policy::Rule;
 use relay_queue::{Message, Page, Select, Store};
 use relay_schedule::{Dispatch, Job, Report, SiteState};
-use relay_smtp::QueueId;
+use relay_smtp::{NextHop, QueueId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::attempt;
@@ -181,6 +182,17 @@ impl Delivery {
         self.ask(|answer| Order::BlockedBy(id, answer))
             .await
             .unwrap_or_default()
+    }
+
+    /// The name of the site that a next hop leads to, as [`SiteView`] has it. Asks DNS where the
+    /// answer is not at hand.
+    pub async fn site_of(&self, hop: &NextHop) -> String {
+        jobs::site_of(&self.world, hop).await.0
+    }
+
+    /// The rule of this name in the table in force.
+    pub fn rule(&self, name: &str) -> Option<Arc<Rule>> {
+        self.world.settings.load().table.rule(name)
     }
 
     /// After `world.settings` was exchanged: limits, hosts and next hops anew.

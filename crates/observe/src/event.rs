@@ -98,6 +98,11 @@ pub enum Event {
         rule: String,
         reply: String,
     },
+    /// A held recipient is due again.
+    RecipientReleased {
+        id: QueueId,
+        recipient: String,
+    },
     RecipientDiscarded {
         id: QueueId,
         recipient: String,
@@ -277,6 +282,10 @@ pub(crate) mod tests {
                 recipient: text(),
                 rule: text(),
                 reply: text(),
+            },
+            Event::RecipientReleased {
+                id: id(),
+                recipient: text(),
             },
             Event::RecipientDiscarded {
                 id: id(),

@@ -204,6 +204,10 @@ pub(crate) fn line(event: &Event) {
             warn!(target: "relayd", event = "recipient_held", %id, recipient, rule, reply,
                 "held until an operator releases it");
         }
+        Event::RecipientReleased { id, recipient } => {
+            info!(target: "relayd", event = "recipient_released", %id, recipient,
+                "released by an operator");
+        }
         Event::RecipientDiscarded { id, recipient } => {
             info!(target: "relayd", event = "recipient_discarded", %id, recipient,
                 "deleted by an operator");

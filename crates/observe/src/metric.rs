@@ -25,6 +25,7 @@ pub enum Metric {
     RecipientsDeferred,
     RecipientsBounced,
     RecipientsHeld,
+    RecipientsReleased,
     RecipientsDiscarded,
     DeliverySeconds,
     DsnsQueued,
@@ -59,7 +60,7 @@ const fn row(metric: Metric, name: &'static str, help: &'static str) -> Row {
 }
 
 /// Every counter, in the order of the enum.
-pub const ROWS: [Row; 36] = [
+pub const ROWS: [Row; 37] = [
     row(
         Metric::ClientsConnected,
         "relayd_clients_connected_total",
@@ -144,6 +145,11 @@ pub const ROWS: [Row; 36] = [
         Metric::RecipientsHeld,
         "relayd_recipients_held_total",
         "Recipients kept until an operator releases them.",
+    ),
+    row(
+        Metric::RecipientsReleased,
+        "relayd_recipients_released_total",
+        "Held recipients that an operator has released.",
     ),
     row(
         Metric::RecipientsDiscarded,
@@ -325,6 +331,7 @@ fn main_counter(event: &Event) -> (Metric, u64) {
         Event::RecipientDeferred { .. } => (Metric::RecipientsDeferred, 1),
         Event::RecipientBounced { .. } => (Metric::RecipientsBounced, 1),
         Event::RecipientHeld { .. } => (Metric::RecipientsHeld, 1),
+        Event::RecipientReleased { .. } => (Metric::RecipientsReleased, 1),
         Event::RecipientDiscarded { .. } => (Metric::RecipientsDiscarded, 1),
         Event::DsnQueued { .. } => (Metric::DsnsQueued, 1),
         Event::DsnNotSent { .. } => (Metric::DsnsNotSent, 1),

@@ -128,6 +128,15 @@ impl Table {
             .any(|provider| provider.name.as_ref() == name)
     }
 
+    /// The first rule of this name.
+    pub fn rule(&self, name: &str) -> Option<Arc<Rule>> {
+        let named = |compiled: &&CompiledRule| compiled.rule.name == name;
+        self.rules
+            .iter()
+            .find(named)
+            .map(|compiled| Arc::clone(&compiled.rule))
+    }
+
     /// Every rule, in the order in which they are tried.
     pub fn rules(&self) -> impl Iterator<Item = RuleRow<'_>> {
         self.rules.iter().map(|compiled| RuleRow {

@@ -136,7 +136,7 @@ mod tests {
     fn wrong_usage_is_refused_with_status_2() {
         for line in [
             "relayctl",
-            "relayctl queue hold --all",
+            "relayctl queue reroute --all",
             "relayctl queue list --limit few",
             "relayctl queue list --older-than soon",
             "relayctl send",

@@ -27,8 +27,10 @@ pub enum Colours {
     Off,
 }
 
-/// The width of pipes and files, and the least that tables are made for.
+/// The width of pipes and files.
 const WIDTH: usize = 100;
+/// The least that tables are made for.
+const WIDTH_MIN: usize = 60;
 
 impl Screen {
     /// Colours on a terminal only, and not where NO_COLOR is set.
@@ -40,7 +42,10 @@ impl Screen {
         let quiet = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let columns = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
         Screen {
-            width: usize::from(columns).max(WIDTH),
+            width: match columns {
+                0 => WIDTH,
+                columns => usize::from(columns).max(WIDTH_MIN),
+            },
             colours: if quiet { Colours::Off } else { Colours::On },
         }
     }
@@ -195,6 +200,40 @@ pub fn harmless(text: &str) -> String {
     text.chars().map(clean).collect()
 }
 
+/// Text under a name: broken between words so that no line is longer than the screen, the further
+/// lines indented as the first. A word that is too long stays whole.
+pub fn paragraph(name: &str, text: &str, screen: &Screen) -> String {
+    let indent = name.chars().count();
+    let mut out = name.to_owned();
+    let mut column = indent;
+    for word in harmless(text).split_whitespace() {
+        let length = word.chars().count();
+        if column > indent {
+            if column + 1 + length > screen.width {
+                out.push('\n');
+                out.extend(std::iter::repeat_n(' ', indent));
+                column = indent;
+            } else {
+                out.push(' ');
+                column += 1;
+            }
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out
+}
+
+/// Times in relayd's words, also as they are seen from now.
+pub fn with_times_from_now(words: &str, now: Timestamp) -> String {
+    let word = |word: &str| match word.parse::<Timestamp>() {
+        Ok(at) => format!("{} ({})", time(at), until(at, now)),
+        Err(_) => word.to_owned(),
+    };
+    let words: Vec<String> = words.split(' ').map(word).collect();
+    words.join(" ")
+}
+
 /// A table without borders. The last column takes what is left of the width, and no line is longer.
 pub fn table(headers: &[&str], mut rows: Vec<Vec<String>>, screen: &Screen) -> String {
     const GAP: u16 = 2;
@@ -320,6 +359,31 @@ mod tests {
         let rows = vec![vec!["1".to_owned(), "x".repeat(300)]];
         let text = table(&["N", "REPLY"], rows, &Screen::plain());
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
+    }
+
+    #[test]
+    fn a_paragraph_keeps_to_the_screen_and_below_its_name() {
+        let screen = Screen {
+            width: 20,
+            colours: Colours::Off,
+        };
+        let text = paragraph("  Fix  ", "ask them to take you off\ntheir list", &screen);
+        assert_eq!(
+            text,
+            "  Fix  ask them to\n       take you off\n       their list"
+        );
+        let long = "x".repeat(40);
+        assert_eq!(paragraph("a ", &long, &screen), format!("a {long}"));
+    }
+
+    #[test]
+    fn times_in_words_are_also_seen_from_now() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let words = "site mx suspended until 1970-01-12T13:51:40Z by some-rule";
+        assert_eq!(
+            with_times_from_now(words, now),
+            "site mx suspended until 1970-01-12 13:51:40 UTC (in 5m) by some-rule"
+        );
     }
 
     #[test]

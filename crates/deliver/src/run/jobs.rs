@@ -111,21 +111,13 @@ pub(super) fn scheduler_settings(config: &Config, seed: u64) -> relay_schedule::
     }
 }
 
-/// Asks the router for the site of a next hop. Where there are no hosts the next hop is a site of its
-/// own, with the limits of its domain: its session finds the same failure and settles it.
+/// Asks the router for the site of a next hop, and finds its limits.
 pub(super) async fn resolve(world: Arc<World>, hop: NextHop) -> (NextHop, SiteId, Limits) {
-    let plan = world.router.plan(&hop).await;
+    let (site, hosts) = site_of(&world, &hop).await;
     let settings = world.settings.load();
     let domain = match &hop {
         NextHop::Domain(domain) => Some(domain.to_ascii()),
         NextHop::Address(_) | NextHop::Relay(_) => None,
-    };
-    let (site, hosts): (String, Vec<String>) = match plan {
-        Ok(plan) => {
-            let hosts = plan.candidates.into_iter().map(|candidate| candidate.host);
-            (plan.site, hosts.collect())
-        }
-        Err(_) => (format!("domain {hop}"), Vec::new()),
     };
     let mx: Vec<&str> = hosts.iter().map(String::as_str).collect();
     let provider = settings
@@ -133,6 +125,18 @@ pub(super) async fn resolve(world: Arc<World>, hop: NextHop) -> (NextHop, SiteId
         .provider_of(mx.first().copied(), domain.as_deref());
     let limits = settings.config.limits_for(domain.as_deref(), provider, &mx);
     (hop, SiteId(Arc::from(site)), scheduler_limits(&limits))
+}
+
+/// The name and the hosts of the site. Where there are no hosts the next hop is a site of its own,
+/// with the limits of its domain: its session finds the same failure and settles it.
+pub(super) async fn site_of(world: &World, hop: &NextHop) -> (String, Vec<String>) {
+    match world.router.plan(hop).await {
+        Ok(plan) => {
+            let hosts = plan.candidates.into_iter().map(|candidate| candidate.host);
+            (plan.site, hosts.collect())
+        }
+        Err(_) => (format!("domain {hop}"), Vec::new()),
+    }
 }
 
 fn scheduler_limits(limits: &EffectiveLimits) -> Limits {

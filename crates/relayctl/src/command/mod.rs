@@ -1,6 +1,8 @@
 //! One file a command.
 
+pub mod act;
 pub mod config;
+pub mod flush;
 pub mod policy;
 pub mod queue;
 pub mod reload;

@@ -1,21 +1,19 @@
-//! `relayctl queue ...`: look at messages, try them now, delete them.
+//! `relayctl queue ...`: look at messages. What is done to them is in [`super::act`] and
+//! [`super::flush`].
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relay_admin::api::Command;
 use relay_admin::select::Selection;
-use relay_admin::view::{
-    Deleted, Flushed, MessageDetail, MessageView, PageView, SummaryView, Untried,
-};
+use relay_admin::view::{MessageDetail, MessageView, PageView, SummaryView};
 
 use crate::Output;
 use crate::client::{Client, Pairs};
+use crate::command::act::{Act, act};
+use crate::command::flush::flush;
 use crate::command::select::Select;
-use crate::command::wait::{Ended, Look, until_finished};
 use crate::command::{show, summary};
 use crate::outcome::{Done, Outcome, Trouble};
-use crate::prompt::{self, Answer};
 use crate::text::{self, Format, Screen, Tone};
 
 #[derive(clap::Subcommand)]
@@ -50,6 +48,30 @@ pub enum Queue {
         /// Wait no longer than this, such as 30s or 10m
         #[arg(long, value_name = "TIME", default_value = "10m", value_parser = text::parse_span)]
         timeout: u64,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Keep messages from being tried until they are released
+    Hold {
+        #[command(flatten)]
+        select: Select,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Let held messages go: they are due now
+    Release {
+        #[command(flatten)]
+        select: Select,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Give up recipients that are not finished; their senders get a report that an operator did it
+    Bounce {
+        #[command(flatten)]
+        select: Select,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -110,17 +132,22 @@ impl Queue {
                 let most = wait.then(|| Duration::from_secs(timeout));
                 flush(client, select.selection(), most, output.format()).await
             }
+            Queue::Hold { select, output } => {
+                act(client, Act::Hold, &select, output.format()).await
+            }
+            Queue::Release { select, output } => {
+                act(client, Act::Release, &select, output.format()).await
+            }
+            Queue::Bounce {
+                select,
+                yes,
+                output,
+            } => act(client, Act::Bounce(yes.into()), &select, output.format()).await,
             Queue::Delete {
                 select,
                 yes,
                 output,
-            } => {
-                let selection = select.deliberate()?;
-                if !yes {
-                    confirm(client, &selection).await?;
-                }
-                delete(client, selection, output.format()).await
-            }
+            } => act(client, Act::Delete(yes.into()), &select, output.format()).await,
             Queue::Summary {
                 select,
                 limit,
@@ -182,7 +209,7 @@ async fn list_text(
     let limit = limit.unwrap_or(LIMIT);
     let (live, done) = match what {
         What::Live => (
-            Some(page(client, what, selection, limit, None).await?),
+            Some(live(client, selection, limit).await?),
             page(client, What::Finished, selection, FINISHED, None).await?,
         ),
         What::Finished => (None, page(client, what, selection, limit, None).await?),
@@ -190,6 +217,23 @@ async fn list_text(
     let text = render(live.as_ref(), &done, Timestamp::now(), screen);
     println!("{text}");
     Ok(Done::Well)
+}
+
+/// Up to `limit` messages. An answer may hold few of them, or none, and yet say that there are more.
+async fn live(client: &Client, selection: &Selection, limit: usize) -> Result<PageView, Trouble> {
+    let mut all = PageView {
+        messages: Vec::new(),
+        next: None,
+    };
+    loop {
+        let left = (limit - all.messages.len()).min(PAGE);
+        let page = page(client, What::Live, selection, left, all.next).await?;
+        all.messages.extend(page.messages);
+        all.next = page.next;
+        if all.next.is_none() || all.messages.len() >= limit {
+            return Ok(all);
+        }
+    }
 }
 
 async fn page(
@@ -303,102 +347,6 @@ async fn show_one(client: &Client, id: &str, format: Format, screen: &Screen) ->
     Ok(Done::Well)
 }
 
-/// `most`: how long to wait until they have been tried; None: not at all.
-async fn flush(
-    client: &Client,
-    selection: Selection,
-    most: Option<Duration>,
-    format: Format,
-) -> Outcome {
-    let narrowed = !selection.is_everything();
-    let command = Command {
-        select: selection.clone(),
-        all: !narrowed,
-    };
-    let flushed: Flushed = client.post("/v1/queue/flush", &command).await?;
-    match format {
-        Format::Json => println!("{}", text::json_line(&flushed)),
-        Format::Text => {
-            let messages = text::count(flushed.messages, "message");
-            println!("{messages} made due");
-        }
-    }
-    if flushed.messages == 0 {
-        return Ok(if narrowed { Done::NotWell } else { Done::Well });
-    }
-    match most {
-        Some(most) => wait_for_flushed(client, &selection, &flushed, most).await,
-        None => Ok(Done::Well),
-    }
-}
-
-async fn wait_for_flushed(
-    client: &Client,
-    selection: &Selection,
-    flushed: &Flushed,
-    most: Duration,
-) -> Outcome {
-    let mut pairs = selection.to_pairs();
-    pairs.push(("since", flushed.at.to_string()));
-    let ended = until_finished(flushed.messages, most, || async {
-        let look: Untried = client.get("/v1/queue/untried", &pairs).await?;
-        Ok(match look.untried {
-            0 => Look::Finished,
-            untried => Look::Waiting(untried),
-        })
-    });
-    match ended.await? {
-        Ended::Finished => {
-            eprintln!("all have been tried");
-            Ok(Done::Well)
-        }
-        Ended::TimeIsOver(untried) => {
-            let messages = text::count(untried, "message");
-            eprintln!("the time is over and {messages} not tried yet; see relayctl queue list");
-            Ok(Done::NotWell)
-        }
-    }
-}
-
-/// Asks at a terminal; elsewhere `--yes` is needed.
-async fn confirm(client: &Client, selection: &Selection) -> Result<(), Trouble> {
-    if !prompt::is_interactive() {
-        return Err(Trouble::Usage(
-            "deleting cannot be undone: say --yes, since there is no terminal to ask at".to_owned(),
-        ));
-    }
-    let mut pairs = selection.to_pairs();
-    pairs.push(("limit", "1".to_owned()));
-    let summary: SummaryView = client.get("/v1/queue/summary", &pairs).await?;
-    let recipients = text::count(summary.total.recipients, "recipient");
-    let answer = prompt::confirm(&format!("Discard {recipients}, without a report?"))
-        .map_err(|error| Trouble::NotWell(format!("no answer: {error}")))?;
-    match answer {
-        Answer::Yes => Ok(()),
-        Answer::No => Err(Trouble::NotWell("nothing deleted".to_owned())),
-    }
-}
-
-async fn delete(client: &Client, selection: Selection, format: Format) -> Outcome {
-    let command = Command {
-        all: selection.is_everything(),
-        select: selection,
-    };
-    let deleted: Deleted = client.post("/v1/queue/delete", &command).await?;
-    match format {
-        Format::Json => println!("{}", text::json_line(&deleted)),
-        Format::Text => println!(
-            "{} of {} discarded",
-            text::count(deleted.recipients, "recipient"),
-            text::count(deleted.messages, "message")
-        ),
-    }
-    Ok(match deleted.recipients {
-        0 => Done::NotWell,
-        _ => Done::Well,
-    })
-}
-
 async fn summarize(
     client: &Client,
     selection: &Selection,
@@ -448,6 +396,7 @@ pub mod samples {
             category: None,
             host: None,
             history: Vec::new(),
+            advice: None,
         }
     }
 

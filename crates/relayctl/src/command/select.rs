@@ -21,7 +21,10 @@ pub struct Select {
     /// Messages of this sender; <> for bounces
     #[arg(long, value_name = "ADDRESS")]
     sender: Option<String>,
-    /// Last decided by this rule
+    /// Recipients whose mail goes to this site, by its name in `relayctl status` or one of its hosts
+    #[arg(long, value_name = "SITE")]
+    site: Option<String>,
+    /// Last decided by this rule; `operator`: held by an operator
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
     /// Last decided with this category
@@ -45,6 +48,7 @@ impl Select {
             to: self.to.clone(),
             recipient: self.recipient.clone(),
             sender: self.sender.clone(),
+            site: self.site.clone(),
             rule: self.rule.clone(),
             category: self.category.clone(),
             older_than: self.older_than,
@@ -52,7 +56,7 @@ impl Select {
         }
     }
 
-    /// For commands that cannot be undone: everything only where `--all` says so.
+    /// For commands that change messages: everything only where `--all` says so.
     pub fn deliberate(&self) -> Result<Selection, Trouble> {
         let selection = self.selection();
         if selection.is_everything() && !self.all {

@@ -1,19 +1,29 @@
-//! `relayctl queue show`: one message in text.
+//! `relayctl queue show`: one message in text. First why it is still here and what can be done, then
+//! what has happened.
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use relay_admin::view::{AttemptView, MessageDetail, RecipientView};
+use relay_admin::view::{Advice, AttemptView, MessageDetail, RecipientView};
 
 use crate::text::{self, Screen, Tone, state_tone};
 
 pub fn render(detail: &MessageDetail, now: Timestamp, screen: &Screen) -> String {
     let message = &detail.message;
     let mut lines = vec![screen.paint(&format!("Message {}", message.id), Tone::Strong)];
-    lines.extend(facts(detail, now));
+    lines.extend(facts(detail, now, screen));
+    let mut explained = BTreeSet::new();
     for recipient in &message.recipients {
         lines.push(String::new());
         lines.push(headline(recipient, screen));
-        lines.extend(next(recipient, now));
-        lines.extend(recipient.history.iter().map(attempt));
+        lines.extend(times(recipient, now));
+        // A rule that many recipients met is explained once.
+        let advice = recipient.advice.as_ref();
+        if let Some(advice) = advice.filter(|advice| explained.insert(&advice.rule)) {
+            lines.extend(self::advice(advice, screen));
+        }
+        let history = recipient.history.iter();
+        lines.extend(history.map(|attempt| self::attempt(attempt, screen)));
     }
     if let Some(headers) = &detail.headers {
         lines.push(String::new());
@@ -23,9 +33,11 @@ pub fn render(detail: &MessageDetail, now: Timestamp, screen: &Screen) -> String
     lines.join("\n")
 }
 
-fn facts(detail: &MessageDetail, now: Timestamp) -> Vec<String> {
+fn facts(detail: &MessageDetail, now: Timestamp, screen: &Screen) -> Vec<String> {
     let message = &detail.message;
-    let fact = |name: &str, value: &str| format!("  {:<9} {value}", format!("{name}:"));
+    let fact = |name: &str, value: &str| {
+        text::paragraph(&format!("  {:<9} ", format!("{name}:")), value, screen)
+    };
     let mut arrived = format!(
         "{} ({})",
         text::time(message.arrived),
@@ -38,14 +50,28 @@ fn facts(detail: &MessageDetail, now: Timestamp) -> Vec<String> {
         arrived.push_str(&format!(" by user {user}"));
     }
     let mut facts = vec![
-        fact("Sender", &text::harmless(&message.sender)),
+        fact("Sender", &message.sender),
         fact("Arrived", &arrived),
         fact("Size", &text::size(message.size)),
     ];
     if let Some(of) = &detail.dsn_of {
         facts.push(fact("Report", &format!("about message {of}")));
     }
-    facts.extend(detail.blocked_by.iter().map(|words| fact("Now", words)));
+    let waits = detail.blocked_by.iter();
+    facts.extend(waits.map(|words| fact("Now", &text::with_times_from_now(words, now))));
+    let some = |states: &[&str]| {
+        let mut recipients = message.recipients.iter();
+        recipients.any(|recipient| states.contains(&recipient.state.as_str()))
+    };
+    let id = &message.id;
+    if some(&["held"]) {
+        let held = format!("until an operator says: relayctl queue release --id {id}");
+        facts.push(fact("Held", &held));
+    }
+    if some(&["queued", "deferred"]) {
+        let flush = format!("relayctl queue flush --wait --id {id}");
+        facts.push(fact("Try now", &flush));
+    }
     facts
 }
 
@@ -56,6 +82,12 @@ fn headline(recipient: &RecipientView, screen: &Screen) -> String {
         text::harmless(&recipient.address),
         screen.paint(&recipient.state, tone)
     );
+    if let ("held", Some(rule)) = (recipient.state.as_str(), &recipient.rule) {
+        line.push_str(&match rule.as_str() {
+            "operator" => " by an operator".to_owned(),
+            rule => format!(" by rule {rule}"),
+        });
+    }
     if recipient.attempts > 0 {
         let attempts = text::count(u64::from(recipient.attempts), "attempt");
         line.push_str(&format!(" after {attempts}"));
@@ -63,30 +95,54 @@ fn headline(recipient: &RecipientView, screen: &Screen) -> String {
     line
 }
 
-fn next(recipient: &RecipientView, now: Timestamp) -> Option<String> {
-    let at =
-        |what: &str, at: Timestamp| format!("{what} {} ({})", text::time(at), text::until(at, now));
-    let next = recipient.next_attempt.map(|time| at("next try", time));
-    let expires = recipient.expires.map(|time| at("given up", time));
-    let parts: Vec<String> = next.into_iter().chain(expires).collect();
-    (!parts.is_empty()).then(|| format!("  {}", parts.join(", ")))
+fn times(recipient: &RecipientView, now: Timestamp) -> Vec<String> {
+    let line = |what: &str, at: Timestamp| {
+        format!("  {what:<9} {} ({})", text::time(at), text::until(at, now))
+    };
+    let next = recipient.next_attempt.map(|at| line("Next try", at));
+    let expires = recipient.expires.map(|at| line("Given up", at));
+    next.into_iter().chain(expires).collect()
 }
 
-fn attempt(attempt: &AttemptView) -> String {
+/// What the rule of the last decision says about itself.
+pub fn advice(advice: &Advice, screen: &Screen) -> Vec<String> {
+    let rule = match advice.place.as_str() {
+        "" => advice.rule.clone(),
+        place => format!("{} ({place})", advice.rule),
+    };
+    let rows = [
+        ("Rule", Some(&rule)),
+        ("Meaning", advice.explain.as_ref()),
+        ("To do", advice.fix.as_ref()),
+    ];
+    rows.into_iter()
+        .filter_map(|(name, words)| Some((name, words?)))
+        .map(|(name, words)| text::paragraph(&format!("  {name:<9} "), words, screen))
+        .collect()
+}
+
+fn attempt(attempt: &AttemptView, screen: &Screen) -> String {
+    let at = format!("  {}  ", text::time(attempt.at));
+    let reply = |words: &str| text::paragraph("      ", words, screen);
+    // No attempt but an operator's act: there was no host and no phase.
+    if attempt.rule == "operator" {
+        return text::paragraph(&at, &attempt.reply, screen);
+    }
     let tls = attempt.tls.as_deref().unwrap_or("in clear");
     let host = match &attempt.host {
-        Some(host) => format!("{}, {tls}, ", text::harmless(host)),
-        None => String::new(),
+        Some(host) => format!("{host}, {tls}, {}", attempt.phase),
+        None => attempt.phase.clone(),
     };
-    format!(
-        "  {}  {host}{}\n      {}\n      {} by rule {} ({})",
-        text::time(attempt.at),
-        attempt.phase,
-        text::harmless(&attempt.reply),
-        attempt.action,
-        attempt.rule,
-        attempt.category
-    )
+    let decided = format!(
+        "{} by rule {} ({})",
+        attempt.action, attempt.rule, attempt.category
+    );
+    [
+        text::paragraph(&at, &host, screen),
+        reply(&attempt.reply),
+        reply(&decided),
+    ]
+    .join("\n")
 }
 
 #[cfg(test)]
@@ -100,6 +156,12 @@ mod tests {
     fn a_message_is_shown_with_every_attempt_and_what_it_waits_for() {
         let mut message = samples::deferred();
         message.recipients.truncate(1);
+        message.recipients[0].advice = Some(Advice {
+            rule: "greylisting-hint".to_owned(),
+            place: "etc/policy.toml:12".to_owned(),
+            explain: Some("The host wants to see a second attempt.".to_owned()),
+            fix: Some("Nothing: it is tried again when the host says.".to_owned()),
+        });
         message.recipients[0].history = vec![AttemptView {
             at: samples::at(-240),
             host: Some("mx.example.com [192.0.2.7]".to_owned()),
@@ -115,17 +177,24 @@ mod tests {
             client: Some("127.0.0.1".to_owned()),
             dsn_of: None,
             headers: Some("From: a@x.test\nSubject: \x1b[31mred\n".to_owned()),
-            blocked_by: vec!["waits for its next attempt".to_owned()],
+            blocked_by: vec![
+                "example.com: waits for its next attempt at 2026-11-22T16:05:00Z".to_owned(),
+            ],
         };
         expect![[r#"
             Message 3f7k9q2mxt4p
               Sender:   a@x.test
               Arrived:  2026-11-22 15:56:00 UTC (4m ago) from 127.0.0.1 by user billing
               Size:     2.0 kB
-              Now:      waits for its next attempt
+              Now:      example.com: waits for its next attempt at 2026-11-22 16:05:00 UTC (in 5m)
+              Try now:  relayctl queue flush --wait --id 3f7k9q2mxt4p
 
             greylist@example.com: deferred after 1 attempt
-              next try 2026-11-22 16:05:00 UTC (in 5m), given up 2026-11-27 15:56:00 UTC (in 4d23h)
+              Next try  2026-11-22 16:05:00 UTC (in 5m)
+              Given up  2026-11-27 15:56:00 UTC (in 4d23h)
+              Rule      greylisting-hint (etc/policy.toml:12)
+              Meaning   The host wants to see a second attempt.
+              To do     Nothing: it is tried again when the host says.
               2026-11-22 15:56:00 UTC  mx.example.com [192.0.2.7], TLSv1.3 TLS_AES_256_GCM_SHA384, rcpt
                   450 4.7.1 Greylisted, come back in 30 seconds
                   wait_hint by rule greylisting-hint (greylisted)
@@ -133,6 +202,39 @@ mod tests {
             Header
               From: a@x.test
               Subject: �[31mred"#]]
+        .assert_eq(&render(&detail, samples::now(), &Screen::plain()));
+    }
+
+    #[test]
+    fn a_held_message_says_by_whom_and_how_to_let_it_go() {
+        let mut held = samples::recipient("b@example.com", "held", "held by an operator");
+        held.rule = Some("operator".to_owned());
+        held.history = vec![AttemptView {
+            at: samples::at(-60),
+            host: None,
+            tls: None,
+            phase: "dns".to_owned(),
+            reply: "held by an operator".to_owned(),
+            category: "operator".to_owned(),
+            action: "hold".to_owned(),
+            rule: "operator".to_owned(),
+        }];
+        let detail = MessageDetail {
+            message: samples::message("3f7k9q2mxt4p", vec![held]),
+            client: None,
+            dsn_of: None,
+            headers: None,
+            blocked_by: Vec::new(),
+        };
+        expect![[r#"
+            Message 3f7k9q2mxt4p
+              Sender:   a@x.test
+              Arrived:  2026-11-22 15:56:00 UTC (4m ago) by user billing
+              Size:     2.0 kB
+              Held:     until an operator says: relayctl queue release --id 3f7k9q2mxt4p
+
+            b@example.com: held by an operator after 1 attempt
+              2026-11-22 15:59:00 UTC  held by an operator"#]]
         .assert_eq(&render(&detail, samples::now(), &Screen::plain()));
     }
 }

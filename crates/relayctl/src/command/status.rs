@@ -1,9 +1,12 @@
 //! `relayctl status`: one screen.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use relay_admin::view::{AlertView, SiteStatus, StatusView};
 
 use crate::client::{Client, Pairs};
+use crate::command::show;
 use crate::outcome::{Done, Outcome};
 use crate::text::{self, Format, Screen, Tone};
 
@@ -36,13 +39,19 @@ fn render(status: &StatusView, now: Timestamp, screen: &Screen) -> String {
     lines.push(String::new());
     lines.extend(queue(status));
     lines.extend(flow(status));
+    let mut explained = BTreeSet::new();
     if !status.sites.is_empty() {
         lines.push(String::new());
         lines.push(sites(&status.sites, now, screen));
+        lines.extend(trouble(&status.sites, &mut explained, screen));
     }
     for alert in &status.alerts {
         lines.push(String::new());
         lines.push(self::alert(alert, now, screen));
+        let advice = alert.advice.as_ref();
+        if let Some(advice) = advice.filter(|advice| explained.insert(&advice.rule)) {
+            lines.extend(show::advice(advice, screen));
+        }
     }
     lines.join("\n")
 }
@@ -60,8 +69,14 @@ fn queue(status: &StatusView) -> [String; 2] {
             text::size(queue.bytes)
         ),
         format!(
-            "Recipients   {} not tried yet, {} deferred, {} held",
-            queue.queued, queue.deferred, queue.held
+            "Recipients   {} not tried yet, {} deferred, {} held{}",
+            queue.queued,
+            queue.deferred,
+            queue.held,
+            match queue.held {
+                0 => "",
+                _ => " (until relayctl queue release)",
+            }
         ),
     ]
 }
@@ -101,7 +116,7 @@ fn sites(sites: &[SiteStatus], now: Timestamp, screen: &Screen) -> String {
         .iter()
         .map(|site| {
             vec![
-                text::shortened(&site.site, 36),
+                text::shortened(&site.site, screen.width.saturating_sub(64).clamp(20, 36)),
                 (site.ready + site.in_flight).to_string(),
                 site.waiting.to_string(),
                 format!("{}/{}", site.sessions, site.window.min(site.connections)),
@@ -116,22 +131,42 @@ fn sites(sites: &[SiteStatus], now: Timestamp, screen: &Screen) -> String {
     text::table(&headers, rows, screen)
 }
 
+/// What the rules behind suspensions and slow-downs say, each once, and how to try all the same.
+fn trouble<'a>(
+    sites: &'a [SiteStatus],
+    explained: &mut BTreeSet<&'a String>,
+    screen: &Screen,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    let advice = sites.iter().filter_map(|site| site.advice.as_ref());
+    for advice in advice.filter(|advice| explained.insert(&advice.rule)) {
+        lines.push(String::new());
+        lines.extend(show::advice(advice, screen));
+    }
+    if sites.iter().any(|site| site.suspended_until.is_some()) {
+        lines.push(String::new());
+        lines.push("Try a suspended site now: relayctl queue flush --site SITE".to_owned());
+    }
+    lines
+}
+
 fn alert(alert: &AlertView, now: Timestamp, screen: &Screen) -> String {
-    format!(
-        "{} {} ({}): {} waiting, last {}\n  {}",
+    let headline = format!(
+        "{} {} ({}): {} waiting, last {}",
         screen.paint("Alert:", Tone::Bad),
         alert.rule,
         alert.category,
         text::count(alert.recipients, "recipient"),
         text::ago(alert.at, now),
-        text::harmless(&alert.reply)
-    )
+    );
+    let reply = text::paragraph("  Reply     ", &alert.reply, screen);
+    format!("{headline}\n{reply}")
 }
 
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use relay_admin::view::{Counts, QueueStatus, Rates};
+    use relay_admin::view::{Advice, Counts, QueueStatus, Rates};
 
     use super::*;
     use crate::command::queue::samples;
@@ -188,6 +223,12 @@ mod tests {
         let mut status = status();
         status.health = "unwell".to_owned();
         status.problems = vec!["rule ip-blocked asks for a person".to_owned()];
+        let advice = Advice {
+            rule: "ip-blocked".to_owned(),
+            place: "etc/policy.toml:12".to_owned(),
+            explain: None,
+            fix: Some("Find the list, mend the cause, ask to be taken off.".to_owned()),
+        };
         status.sites = vec![SiteStatus {
             site: "mx.example.net".to_owned(),
             waiting: 9,
@@ -196,6 +237,7 @@ mod tests {
             rate: Some(2.5),
             suspended_until: Some(samples::at(900)),
             why: Some("ip-blocked".to_owned()),
+            advice: Some(advice.clone()),
             ..SiteStatus::default()
         }];
         status.alerts = vec![AlertView {
@@ -204,6 +246,7 @@ mod tests {
             category: "ip-blocked".to_owned(),
             reply: "550 5.7.1 listed".to_owned(),
             recipients: 9,
+            advice: Some(advice),
         }];
         expect![[r#"
             relayd 0.1.0 on relay.example.com is unwell, up 2h5m
@@ -217,8 +260,15 @@ mod tests {
             SITE            READY  WAITING  SESSIONS  RATE   SUSPENDED    WHY
             mx.example.net  0      9        0/5       2.5/s  ends in 15m  ip-blocked
 
+              Rule      ip-blocked (etc/policy.toml:12)
+              To do     Find the list, mend the cause, ask to be taken off.
+
+            Try a suspended site now: relayctl queue flush --site SITE
+
             Alert: ip-blocked (ip-blocked): 9 recipients waiting, last 1m ago
-              550 5.7.1 listed"#]]
+              Reply     550 5.7.1 listed
+              Rule      ip-blocked (etc/policy.toml:12)
+              To do     Find the list, mend the cause, ask to be taken off."#]]
         .assert_eq(&render(&status, samples::now(), &Screen::plain()));
     }
 }
