@@ -11,9 +11,9 @@ pub mod network;
 pub mod relay;
 pub mod wait;
 
-pub use client::Client;
+pub use client::{Client, Offer};
 pub use dns::Dns;
 pub use mx::{Mail, Mx};
 pub use network::Network;
-pub use relay::Relay;
+pub use relay::{Relay, Started};
 pub use wait::until;

@@ -1,6 +1,7 @@
 //! A scripted MX: a receiving server that says what the script tells it to, remembers every line
 //! and every message, and complains loudly about a command it did not expect.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,6 +17,8 @@ use crate::wait::PATIENCE;
 /// A message that this MX took over with a 250.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
+    /// What the client called itself in EHLO or HELO.
+    pub hello: String,
     pub from: String,
     pub to: Vec<String>,
     /// Dots unstuffed, CRLF line ends.
@@ -51,9 +54,32 @@ struct Shared {
 struct Rule {
     /// What the command begins with, upper case; `CONNECT`, `.` and `BODY` are the moments without one.
     when: String,
-    /// How often it still holds; None: always.
-    left: Option<u32>,
+    holds: Holds,
     then: Then,
+}
+
+/// How often a rule holds.
+#[derive(Debug)]
+enum Holds {
+    Always,
+    /// So many times more.
+    Left(u32),
+    /// Once for each different line; these it has answered.
+    OnceEach(HashSet<String>),
+}
+
+impl Holds {
+    fn take(&mut self, moment: &str) -> bool {
+        match self {
+            Holds::Always => true,
+            Holds::Left(0) => false,
+            Holds::Left(left) => {
+                *left -= 1;
+                true
+            }
+            Holds::OnceEach(answered) => answered.insert(moment.to_owned()),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +92,7 @@ enum Then {
 impl Mx {
     /// The script has one rule a line, the first that fits counts:
     /// `RCPT TO:<b@ => 550 5.1.1 No such user`, `first 1 RCPT => 451 4.7.1 come back in 1 seconds`,
+    /// `once each RCPT => 450 4.2.0 later` (greylisting: the first time that this very line comes),
     /// `CONNECT => 554 No`, `first 1 . => 421 4.3.2 busy & close`, `BODY => close` (while the body
     /// comes in), `EHLO => 502 what?`. `\n` in a reply makes several lines. Whatever no rule speaks of is accepted.
     pub fn start(address: SocketAddr, script: &str) -> Mx {
@@ -155,13 +182,7 @@ fn parse(script: &str) -> Vec<Rule> {
             let (when, then) = line
                 .split_once(" => ")
                 .unwrap_or_else(|| panic!("no ` => ` in: {line}"));
-            let (left, when) = match when
-                .strip_prefix("first ")
-                .and_then(|rest| rest.split_once(' '))
-            {
-                Some((count, rest)) => (Some(count.parse().expect("`first N` has a number")), rest),
-                None => (None, when),
-            };
+            let (holds, when) = how_often(when);
             let then = match then.strip_suffix("& close") {
                 _ if then == "close" => Then::Close,
                 Some(reply) => Then::SayAndClose(reply.trim().to_owned()),
@@ -169,11 +190,28 @@ fn parse(script: &str) -> Vec<Rule> {
             };
             Rule {
                 when: when.to_ascii_uppercase(),
-                left,
+                holds,
                 then,
             }
         })
         .collect()
+}
+
+/// Takes `first N ` or `once each ` off the front.
+fn how_often(when: &str) -> (Holds, &str) {
+    if let Some(rest) = when.strip_prefix("once each ") {
+        return (Holds::OnceEach(HashSet::new()), rest);
+    }
+    match when
+        .strip_prefix("first ")
+        .and_then(|rest| rest.split_once(' '))
+    {
+        Some((count, rest)) => (
+            Holds::Left(count.parse().expect("`first N` has a number")),
+            rest,
+        ),
+        None => (Holds::Always, when),
+    }
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -194,6 +232,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
                 number,
                 shared: &shared,
                 tls: false,
+                hello: String::new(),
                 from: String::new(),
                 to: Vec::new(),
             };
@@ -210,6 +249,7 @@ struct Session<'a> {
     number: usize,
     shared: &'a Shared,
     tls: bool,
+    hello: String,
     from: String,
     to: Vec<String>,
 }
@@ -255,6 +295,9 @@ impl Session<'_> {
             .next()
             .unwrap_or_default()
             .to_ascii_uppercase();
+        if matches!(verb.as_str(), "EHLO" | "HELO") {
+            self.hello = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        }
         match verb.as_str() {
             "EHLO" => {
                 let starttls = if self.shared.tls.is_some() && !self.tls {
@@ -348,6 +391,7 @@ impl Session<'_> {
             && reply.starts_with('2')
         {
             let mail = Mail {
+                hello: self.hello.clone(),
                 from: self.from.clone(),
                 to: std::mem::take(&mut self.to),
                 data,
@@ -367,18 +411,16 @@ impl Session<'_> {
     fn then(&self, moment: &str) -> Option<Then> {
         let moment = moment.to_ascii_uppercase();
         let mut rules = self.shared.rules.lock().expect("no session panicked");
-        let rule = rules.iter_mut().find(|rule| {
-            rule.left != Some(0)
-                && if rule.when == "." {
-                    moment == "."
-                } else {
-                    moment.starts_with(&rule.when)
-                }
-        })?;
-        if let Some(left) = &mut rule.left {
-            *left -= 1;
+        let fitting = rules.iter_mut().filter(|rule| match rule.when.as_str() {
+            "." => moment == ".",
+            when => moment.starts_with(when),
+        });
+        for rule in fitting {
+            if rule.holds.take(&moment) {
+                return Some(rule.then.clone());
+            }
         }
-        Some(rule.then.clone())
+        None
     }
 
     fn answer(
@@ -432,7 +474,9 @@ impl Session<'_> {
 fn read_line(wire: &mut BufReader<Box<dyn Wire>>) -> Option<String> {
     let mut line = Vec::new();
     match wire.read_until(b'\n', &mut line) {
-        Ok(0) | Err(_) => None,
+        Err(_) => None,
+        // A line that was cut off, too: a dot without its CRLF ends no body.
+        Ok(_) if line.last() != Some(&b'\n') => None,
         Ok(_) => {
             while line
                 .last()

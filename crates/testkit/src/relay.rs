@@ -3,8 +3,10 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
@@ -19,8 +21,19 @@ pub struct Relay {
     dir: TempDir,
     child: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
+    /// Reads the log of `child`; ends when relayd has.
+    reader: Option<JoinHandle<()>>,
     /// Where it takes mail.
     pub submission: SocketAddr,
+}
+
+/// What came of a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// It takes mail.
+    Listening,
+    /// It ended before it said so.
+    Ended(ExitStatus),
 }
 
 impl Relay {
@@ -41,19 +54,25 @@ impl Relay {
 
     /// Starts with this whole configuration; `DIR` in it stands for the relay's directory.
     pub fn start_with(program: &str, settings: &str) -> Relay {
+        let mut relay = Relay::prepare(program, settings);
+        relay.launch();
+        relay
+    }
+
+    /// The same without starting it yet.
+    pub fn prepare(program: &str, settings: &str) -> Relay {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let settings = settings.replace("DIR", &dir.path().display().to_string());
         std::fs::write(dir.path().join("relayd.toml"), settings)
             .expect("the configuration can be written");
-        let mut relay = Relay {
+        Relay {
             program: PathBuf::from(program),
             dir,
             child: None,
             log: Arc::default(),
+            reader: None,
             submission: SocketAddr::from(([127, 0, 0, 1], 0)),
-        };
-        relay.launch();
-        relay
+        }
     }
 
     pub fn dir(&self) -> &Path {
@@ -73,6 +92,28 @@ impl Relay {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        self.read_last_lines();
+    }
+
+    /// The same after this long: for tests in which the moment is a matter of chance.
+    pub fn kill_after(&mut self, pause: Duration) {
+        std::thread::sleep(pause);
+        self.kill();
+    }
+
+    /// Waits until relayd has ended without being asked to.
+    pub fn ends_by_itself(&mut self, why: &str) -> Option<ExitStatus> {
+        let mut child = self.child.take()?;
+        let status = until(why, || child.try_wait().ok().flatten());
+        self.read_last_lines();
+        Some(status)
+    }
+
+    /// Nothing of the log is still under way when this returns.
+    fn read_last_lines(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
         }
     }
 
@@ -104,10 +145,30 @@ impl Relay {
     }
 
     fn launch(&mut self) {
+        if let Started::Ended(status) = self.try_launch(&[]) {
+            panic!("relayd ended with {status}:\n{}", self.log().join("\n"));
+        }
+    }
+
+    /// Starts it with these environment variables; killed before if it still runs.
+    pub fn try_launch(&mut self, variables: &[(&str, &str)]) -> Started {
+        self.spawn(variables);
+        self.wait_for_listener()
+    }
+
+    /// Starts it and kills it so soon that it may not even be ready.
+    pub fn launch_and_kill_after(&mut self, pause: Duration) {
+        self.spawn(&[]);
+        self.kill_after(pause);
+    }
+
+    fn spawn(&mut self, variables: &[(&str, &str)]) {
+        self.kill();
         self.log.lock().expect("the reader never panics").clear();
         let mut child = Command::new(&self.program)
             .arg("--config")
             .arg(self.dir().join("relayd.toml"))
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -115,25 +176,39 @@ impl Relay {
             .expect("relayd starts");
         let stderr = child.stderr.take().expect("stderr was piped");
         let log = self.log.clone();
-        std::thread::spawn(move || {
+        self.reader = Some(std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 log.lock()
                     .expect("no test panics with the log locked")
                     .push(line);
             }
-        });
+        }));
         self.child = Some(child);
-        self.submission = until("relayd listens", || {
+    }
+
+    fn wait_for_listener(&mut self) -> Started {
+        let started = until("relayd listens", || {
             let child = self.child.as_mut()?;
             if let Ok(Some(status)) = child.try_wait() {
-                panic!("relayd ended with {status}:\n{}", self.log().join("\n"));
+                return Some(Err(status));
             }
             let log = self.log();
             log.iter()
                 .any(|line| line.contains("\"started\""))
                 .then_some(())?;
-            log.iter().find_map(|line| listening_address(line))
+            log.iter().find_map(|line| listening_address(line)).map(Ok)
         });
+        match started {
+            Ok(address) => {
+                self.submission = address;
+                Started::Listening
+            }
+            Err(status) => {
+                self.child = None;
+                self.read_last_lines();
+                Started::Ended(status)
+            }
+        }
     }
 
     /// Every line relayd has logged since its last start.
