@@ -3,14 +3,14 @@
 use std::process::Command;
 
 fn refused(settings: &str) -> String {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let path = dir.path().join("relayd.toml");
-    std::fs::write(&path, settings).unwrap();
+    std::fs::write(&path, settings).expect("the configuration can be written");
     let output = Command::new(env!("CARGO_BIN_EXE_relayd"))
         .arg("--config")
         .arg(&path)
         .output()
-        .unwrap();
+        .expect("relayd runs");
     assert_eq!(output.status.code(), Some(78), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("relayd.toml:"), "names file and line: {said}");
