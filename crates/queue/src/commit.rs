@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use relay_observe::crash::{self, CrashPoint};
+use relay_smtp::QueueId;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::follow::Job;
@@ -40,6 +41,11 @@ pub(crate) enum Work {
         pin: Pin,
         changes: Vec<RecipientChange>,
         dsns: Vec<Fresh>,
+    },
+    /// Copies a message forward as it stands, if it still stands so.
+    Carry {
+        pin: Pin,
+        message: Arc<Message>,
     },
 }
 
@@ -83,7 +89,7 @@ impl Inbox {
             return Err(StoreError::Stopped("it was closed".to_owned()));
         }
         match operation.work {
-            Work::Accept(_) => waiting.accept.push_back(operation),
+            Work::Accept(_) | Work::Carry { .. } => waiting.accept.push_back(operation),
             Work::Settle { .. } => waiting.settle.push_back(operation),
         }
         self.ready.notify_one();
@@ -221,7 +227,7 @@ impl Committer {
     }
 
     /// Answers what need not or cannot be written.
-    fn judge(&self, operations: Vec<Operation>) -> (Vec<Step>, Option<relay_smtp::QueueId>) {
+    fn judge(&self, operations: Vec<Operation>) -> (Vec<Step>, Option<QueueId>) {
         let mut steps = Vec::with_capacity(operations.len());
         let mut refused = Vec::new();
         let mut ahead = Ahead::new();
@@ -253,6 +259,11 @@ impl Committer {
         for (step, places) in steps.iter().zip(places) {
             match &step.operation.work {
                 Work::Accept(_) => {}
+                Work::Carry { message, .. } => {
+                    for place in places {
+                        ledger.install_accepted(message.clone(), *place);
+                    }
+                }
                 Work::Settle { .. } => {
                     if step.after.finished() {
                         bodies.remove(step.after.id);
@@ -281,6 +292,7 @@ impl Work {
         match self {
             Work::Accept(fresh) => std::slice::from_ref(fresh),
             Work::Settle { dsns, .. } => dsns,
+            Work::Carry { .. } => &[],
         }
     }
 
@@ -292,7 +304,7 @@ impl Work {
 impl Step {
     fn answer(self) {
         let dsns = match &self.operation.work {
-            Work::Accept(_) => Vec::new(),
+            Work::Accept(_) | Work::Carry { .. } => Vec::new(),
             Work::Settle { dsns, .. } => dsns.iter().map(|d| d.message.clone()).collect(),
         };
         // Whoever asked may have gone; what was written stays.
@@ -314,12 +326,8 @@ fn judge(ledger: &Ledger, ahead: &mut Ahead, work: &Work) -> Judged {
             Err(taken) => Judged::Answer(Err(taken)),
         },
         Work::Settle { pin, changes, dsns } => {
-            let before = match (ahead.get(&pin.id()), ledger.lookup(pin.id())) {
-                (Some(Some(message)), _) => message.clone(),
-                (None, Lookup::Here(message, _)) => message,
-                (Some(None), _) | (None, Lookup::InIndex | Lookup::Unknown) => {
-                    return Judged::Answer(Err(StoreError::Unknown(pin.id())));
-                }
+            let Some(before) = current(ledger, ahead, pin.id()) else {
+                return Judged::Answer(Err(StoreError::Unknown(pin.id())));
             };
             let after = match changed(&before, changes) {
                 Ok(Some(after)) => Arc::new(after),
@@ -345,6 +353,20 @@ fn judge(ledger: &Ledger, ahead: &mut Ahead, work: &Work) -> Judged {
             };
             Judged::Write(kind, after)
         }
+        Work::Carry { pin, message } => match current(ledger, ahead, pin.id()) {
+            // A copy of an older state, behind the newer one, would take the newer one back.
+            Some(now) if now == *message => Judged::Write(Kind::Carried, now),
+            Some(_) | None => Judged::Answer(Err(StoreError::Unknown(pin.id()))),
+        },
+    }
+}
+
+/// A message that is in use, as it stands after all that comes before in this write.
+fn current(ledger: &Ledger, ahead: &Ahead, id: QueueId) -> Option<Arc<Message>> {
+    match (ahead.get(&id), ledger.lookup(id)) {
+        (Some(now), _) => now.clone(),
+        (None, Lookup::Here(message, _)) => Some(message),
+        (None, Lookup::InIndex | Lookup::Unknown) => None,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::follow::{Follower, Job, Loaded, Scanned};
 use crate::ids::Ids;
 use crate::ledger::Lookup;
 use crate::message::{Message, NewMessage, Settlement};
+use crate::reclaim::Reclaim;
 use crate::record::{Encoded, Place, TooLarge};
 use crate::recover::recover;
 use crate::segment;
@@ -70,7 +71,15 @@ impl DiskStore {
             index: recovered.index,
             jobs,
             applied: recovered.applied,
-            first_segment: recovered.first_segment,
+            reclaim: Reclaim {
+                shared: shared.clone(),
+                inbox: inbox.clone(),
+                places: places.clone(),
+                clock,
+                first_segment: recovered.first_segment,
+                emptying: None,
+                stuck: None,
+            },
         };
         let committer = Committer {
             shared: shared.clone(),
@@ -179,24 +188,34 @@ impl DiskStore {
         if let Some(body) = self.shared.bodies().get(id) {
             return Ok(Some(body));
         }
-        let Some(place) = self.place_of(id).await? else {
+        let Some(mut place) = self.place_of(id).await? else {
             return Ok(None);
         };
+        loop {
+            if let Some(body) = self.read_segment(place).await? {
+                return Ok(Some(body));
+            }
+            // The segment has gone: the message finished while we looked, or was copied forward.
+            match self.place_of(id).await? {
+                None => return Ok(None),
+                Some(now) if now != place => place = now,
+                Some(_) => {
+                    return Err(StoreError::Disk(format!(
+                        "journal segment {} with the body of {id} is missing",
+                        place.segment
+                    )));
+                }
+            }
+        }
+    }
+
+    /// None: there is no such segment.
+    async fn read_segment(&self, place: Place) -> Result<Option<Bytes>, StoreError> {
         let journal = self.shared.layout.journal();
         let read = tokio::task::spawn_blocking(move || segment::read_body(&journal, place)).await;
         let unreadable = |error: &dyn std::fmt::Display| StoreError::Disk(error.to_string());
-        match read
-            .map_err(|e| unreadable(&e))?
-            .map_err(|e| unreadable(&e))?
-        {
-            Some(body) => Ok(Some(body)),
-            None if self.shared.ledger().is_live(id) => Err(StoreError::Disk(format!(
-                "journal segment {} with the body of {id} is missing",
-                place.segment
-            ))),
-            // Finished while we looked.
-            None => Ok(None),
-        }
+        read.map_err(|e| unreadable(&e))?
+            .map_err(|e| unreadable(&e))
     }
 
     async fn place_of(&self, id: QueueId) -> Result<Option<Place>, StoreError> {

@@ -6,7 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What stands in `VERSION`: the layout of the directory and the record format.
-pub(crate) const VERSION: &str = "1";
+pub(crate) const VERSION: &str = "2";
+/// Without messages that were copied forward; else the same.
+pub(crate) const VERSION_1: &str = "1";
 
 /// Paths in the state directory.
 #[derive(Clone, Debug)]

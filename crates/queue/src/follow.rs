@@ -1,19 +1,19 @@
-//! The index thread: brings sled up to date behind the journal, answers what is only there, and
-//! deletes segments that nobody needs. All sled work is done here.
+//! The index thread: brings sled up to date behind the journal, answers what is only there, and has
+//! segments reclaimed. All sled work is done here.
 
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use relay_smtp::QueueId;
 use tokio::sync::oneshot;
 
 use crate::index::{Applied, Index, IndexError, panic_text};
+use crate::ledger::Lookup;
 use crate::message::Message;
+use crate::reclaim::Reclaim;
 use crate::record::Place;
-use crate::segment;
 use crate::shared::{Pin, Pinned, Shared};
 use crate::store::StoreError;
 
@@ -55,6 +55,8 @@ pub(crate) struct Scanned {
 
 /// Messages that one scan reads from the index: lists go in such steps, so that nothing waits long.
 const SCAN_ROWS: usize = 500;
+/// Between two steps of copying messages forward.
+const RECLAIM_EVERY: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(crate) struct Follower {
@@ -63,8 +65,7 @@ pub(crate) struct Follower {
     pub(crate) jobs: Receiver<Job>,
     /// How far the index on disk is.
     pub(crate) applied: Applied,
-    /// The oldest segment that may still exist.
-    pub(crate) first_segment: u32,
+    pub(crate) reclaim: Reclaim,
 }
 
 impl Follower {
@@ -82,17 +83,23 @@ impl Follower {
         let every = self.shared.options.index_every;
         let mut due = Instant::now() + every;
         loop {
-            match self.jobs.recv_timeout(due - Instant::now().min(due)) {
+            let until_due = due.saturating_duration_since(Instant::now());
+            let wait = match self.reclaim.emptying {
+                Some(_) => until_due.min(RECLAIM_EVERY),
+                None => until_due,
+            };
+            match self.jobs.recv_timeout(wait) {
                 Ok(Job::Apply) => due = Instant::now(),
                 Ok(Job::Load { id, reply }) => {
                     // Whoever asked may have gone; the pin goes with the answer.
-                    let _ = reply.send(self.load(id));
+                    let _ = reply.send(load(&self.shared, &self.index, id));
                 }
                 Ok(Job::Scan { after, reply }) => {
                     let _ = reply.send(self.scan(after));
                 }
                 Ok(Job::Close) => {
                     self.catch_up();
+                    self.reclaim.go_on(self.applied);
                     return;
                 }
                 Ok(Job::Abandon) | Err(RecvTimeoutError::Disconnected) => return,
@@ -100,8 +107,10 @@ impl Follower {
             }
             if Instant::now() >= due {
                 self.catch_up();
+                self.reclaim.go_on(self.applied);
                 due = Instant::now() + every;
             }
+            self.empty_some();
         }
     }
 
@@ -115,7 +124,6 @@ impl Follower {
                 self.shared.ledger().end_apply(&changes, &parts);
                 self.applied = changes.applied;
                 self.shared.tell_caught_up();
-                self.delete_finished_segments();
             }
             Err(error) => self
                 .shared
@@ -123,23 +131,11 @@ impl Follower {
         }
     }
 
-    fn load(&self, id: QueueId) -> Result<Option<Loaded>, StoreError> {
-        let row = self.index.read(id).map_err(unreadable)?;
-        let mut ledger = self.shared.ledger();
-        if let (Some(row), crate::ledger::Lookup::InIndex) = (row, ledger.lookup(id)) {
-            ledger.take_in(row);
-        }
-        match Pin::take(&self.shared, &mut ledger, id) {
-            Pinned::Here(pin, message, place) => Ok(Some(Loaded {
-                pin,
-                message,
-                place,
-            })),
-            Pinned::InIndex => Err(StoreError::Disk(format!(
-                "message {id} is missing from the index; a restart without it rebuilds it"
-            ))),
-            Pinned::Unknown => Ok(None),
-        }
+    /// Copies some messages forward. An error stops that only until the next time: the message stays
+    /// where it is.
+    fn empty_some(&mut self) {
+        let (shared, index) = (&self.shared, &self.index);
+        let _ = self.reclaim.step(|id| load(shared, index, id));
     }
 
     fn scan(&self, after: Option<QueueId>) -> Result<Scanned, StoreError> {
@@ -151,23 +147,24 @@ impl Follower {
         let messages = self.shared.ledger().merge(rows, after, upto);
         Ok(Scanned { messages, upto })
     }
+}
 
-    /// Oldest first and without gaps: a record that ends a message must outlive the record that began
-    /// it, or a rebuild would bring the message back. Only what the index on disk has behind it goes.
-    fn delete_finished_segments(&mut self) {
-        let needed = self.shared.ledger().first_live_segment();
-        let reached = self.applied.position.segment;
-        let keep_from = needed.map_or(reached, |needed| needed.min(reached));
-        while self.first_segment < keep_from {
-            let path = segment::path(&self.shared.layout.journal(), self.first_segment);
-            match std::fs::remove_file(path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                // Tried again the next time; it costs space only.
-                Err(_) => return,
-            }
-            self.first_segment += 1;
-        }
+fn load(shared: &Arc<Shared>, index: &Index, id: QueueId) -> Result<Option<Loaded>, StoreError> {
+    let row = index.read(id).map_err(unreadable)?;
+    let mut ledger = shared.ledger();
+    if let (Some(row), Lookup::InIndex) = (row, ledger.lookup(id)) {
+        ledger.take_in(row);
+    }
+    match Pin::take(shared, &mut ledger, id) {
+        Pinned::Here(pin, message, place) => Ok(Some(Loaded {
+            pin,
+            message,
+            place,
+        })),
+        Pinned::InIndex => Err(StoreError::Disk(format!(
+            "message {id} is missing from the index; a restart without it rebuilds it"
+        ))),
+        Pinned::Unknown => Ok(None),
     }
 }
 

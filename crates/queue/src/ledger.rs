@@ -20,8 +20,8 @@ pub(crate) struct Ledger {
     live: BTreeMap<QueueId, Live>,
     /// Messages whose latest state the index lacks, and those in use.
     overlay: BTreeMap<QueueId, Entry>,
-    /// Unfinished messages whose body lies in the segment; segments without one are left out.
-    segments: BTreeMap<u32, u64>,
+    /// What segments are needed for; those that are not are left out.
+    segments: BTreeMap<u32, Used>,
     counts: Counts,
     recent: Recent,
     applied: Applied,
@@ -31,6 +31,16 @@ pub(crate) struct Ledger {
     pub(crate) unapplied: u64,
     /// Why nothing is written any more.
     pub(crate) stopped: Option<String>,
+}
+
+/// What a segment is needed for: the bodies of unfinished messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) messages: u64,
+    /// Of bodies.
+    pub(crate) bytes: u64,
+    /// The latest arrival among all messages that it was ever needed for since start.
+    pub(crate) newest_unix_s: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,14 +154,14 @@ impl Ledger {
         self.evict(id);
     }
 
-    /// A message that the journal has now.
+    /// A message that the journal has now, new or copied forward.
     pub(crate) fn install_accepted(&mut self, message: Arc<Message>, place: Place) {
         let id = message.id;
         self.saw(Some(id));
-        // Replay over an index that has it already.
+        // Copied forward, or replay over an index that has it already.
         if let Lookup::Here(before, _) = self.lookup(id) {
             self.counts.remove(&before);
-            self.drop_live(id);
+            self.drop_live(&before);
         }
         self.add_live(&message, place.segment);
         self.change(id, Now::Live(message, place));
@@ -166,7 +176,7 @@ impl Ledger {
         };
         self.counts.remove(&before);
         if after.finished() {
-            self.drop_live(id);
+            self.drop_live(&before);
             self.recent.push(after);
             self.change(id, Now::Gone);
         } else {
@@ -301,14 +311,16 @@ impl Ledger {
         messages.into_values().collect()
     }
 
-    /// Segments before this one hold no unfinished message's body.
-    pub(crate) fn first_live_segment(&self) -> Option<u32> {
-        self.segments.keys().next().copied()
+    /// Segments that unfinished messages need.
+    pub(crate) fn segments(&self) -> &BTreeMap<u32, Used> {
+        &self.segments
     }
 
-    /// Segments that unfinished messages need, with how many do.
-    pub(crate) fn segments(&self) -> &BTreeMap<u32, u64> {
-        &self.segments
+    /// Unfinished messages whose body lies in the segment, the latest first. Looks at all there are.
+    pub(crate) fn messages_in(&self, segment: u32) -> Vec<QueueId> {
+        let there = self.live.iter().rev();
+        let there = there.filter(|(_, live)| live.segment == segment);
+        there.map(|(id, _)| *id).collect()
     }
 
     pub(crate) fn recent(&self) -> &Recent {
@@ -330,8 +342,11 @@ impl Ledger {
 
     fn add_live(&mut self, message: &Message, segment: u32) {
         self.counts.add(message);
-        *self.segments.entry(segment).or_default() += 1;
         let arrived_unix_s = u32::try_from(message.arrival.at.as_second()).unwrap_or(0);
+        let used = self.segments.entry(segment).or_default();
+        used.messages += 1;
+        used.bytes += message.size;
+        used.newest_unix_s = used.newest_unix_s.max(arrived_unix_s);
         let live = Live {
             segment,
             arrived_unix_s,
@@ -339,12 +354,13 @@ impl Ledger {
         self.live.insert(message.id, live);
     }
 
-    fn drop_live(&mut self, id: QueueId) {
-        if let Some(Live { segment, .. }) = self.live.remove(&id)
-            && let Some(count) = self.segments.get_mut(&segment)
+    fn drop_live(&mut self, message: &Message) {
+        if let Some(Live { segment, .. }) = self.live.remove(&message.id)
+            && let Some(used) = self.segments.get_mut(&segment)
         {
-            *count -= 1;
-            if *count == 0 {
+            used.messages -= 1;
+            used.bytes -= message.size;
+            if used.messages == 0 {
                 self.segments.remove(&segment);
             }
         }

@@ -15,6 +15,7 @@ mod journal;
 mod ledger;
 pub mod memory;
 pub mod message;
+mod reclaim;
 mod record;
 mod recover;
 mod segment;

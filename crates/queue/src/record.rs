@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0  magic        "rlyJ"
-//!  4  version      1
+//!  4  version      the oldest that has this kind: 1 or 2
 //!  5  kind         see Kind
 //!  6  reserved     0, 0
 //!  8  id           the message's, u64
@@ -24,10 +24,12 @@ use bytes::Bytes;
 use relay_smtp::{Envelope, QueueId};
 
 use crate::gather::Gather;
-use crate::message::{Arrival, NewMessage, RecipientChange};
+use crate::message::{Arrival, Message, NewMessage, RecipientChange, RecipientState};
 
 pub(crate) const MAGIC: [u8; 4] = *b"rlyJ";
-pub(crate) const VERSION: u8 = 1;
+/// The newest version of a record that can be read. Records are written with the oldest one that has
+/// their kind.
+pub(crate) const VERSION: u8 = 2;
 pub(crate) const HEADER_BYTES: usize = 32;
 pub(crate) const TRAILER_BYTES: usize = 4;
 
@@ -53,9 +55,22 @@ pub(crate) enum Kind {
     ProgressWithDsns = 4,
     /// Finished, and the DSNs that it calls for.
     FinishedWithDsns = 5,
+    /// A message with its body and the states of its recipients, copied forward. Since version 2.
+    Carried = 6,
 }
 
 impl Kind {
+    fn version(self) -> u8 {
+        match self {
+            Kind::Accepted
+            | Kind::Progress
+            | Kind::Finished
+            | Kind::ProgressWithDsns
+            | Kind::FinishedWithDsns => 1,
+            Kind::Carried => 2,
+        }
+    }
+
     fn read(byte: u8) -> Option<Kind> {
         Some(match byte {
             1 => Kind::Accepted,
@@ -63,6 +78,7 @@ impl Kind {
             3 => Kind::Finished,
             4 => Kind::ProgressWithDsns,
             5 => Kind::FinishedWithDsns,
+            6 => Kind::Carried,
             _ => return None,
         })
     }
@@ -120,6 +136,16 @@ impl Encoded {
             arrival: new.arrival.clone(),
         });
         Encoded::new(new.id, head, vec![new.body.clone()])
+    }
+
+    /// A message as it stands, for a newer segment.
+    pub(crate) fn carried(message: &Message, body: Bytes) -> Result<Encoded, TooLarge> {
+        let head = Head {
+            envelope: message.envelope.clone(),
+            arrival: message.arrival.clone(),
+        };
+        let head = to_postcard(&(head, &message.recipients));
+        Encoded::new(message.id, head, vec![body])
     }
 
     pub(crate) fn settlement(
@@ -189,7 +215,7 @@ impl Encoded {
     ) -> Vec<Place> {
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend_from_slice(&MAGIC);
-        header.extend_from_slice(&[VERSION, kind as u8, 0, 0]);
+        header.extend_from_slice(&[kind.version(), kind as u8, 0, 0]);
         header.extend_from_slice(&self.id.to_u64().to_le_bytes());
         header.extend_from_slice(&(self.head.len() as u32).to_le_bytes());
         header.extend_from_slice(&self.body_bytes.to_le_bytes());
@@ -232,6 +258,8 @@ pub(crate) enum Change {
         changes: Vec<RecipientChange>,
         dsns: Vec<Found>,
     },
+    /// All of it again, as it stood then.
+    Carried(Found, Vec<RecipientState>),
 }
 
 /// A message in the journal: its body stays there.
@@ -310,12 +338,13 @@ fn read_header(bytes: &[u8], salt: u32) -> Result<Header, Bad> {
         return Err(Bad::HeaderChecksum);
     }
     let (&version, &kind) = header.get(4).zip(header.get(5)).ok_or(Bad::Cut)?;
-    if version != VERSION {
+    if version > VERSION {
         return Err(Bad::Version(version));
     }
+    let read = Kind::read(kind).filter(|kind| kind.version() <= version);
     let (low, high) = number(header, 8).zip(number(header, 12)).ok_or(Bad::Cut)?;
     Ok(Header {
-        kind: Kind::read(kind).ok_or(Bad::Kind(kind))?,
+        kind: read.ok_or(Bad::Kind(kind))?,
         id: QueueId::from_u64(u64::from(low) | u64::from(high) << 32),
         head_len: number(header, 16).ok_or(Bad::Cut)?,
         body_len: number(header, 20).ok_or(Bad::Cut)?,
@@ -336,6 +365,14 @@ fn read_change(
             Some(Change::Accepted(found(
                 header.id, head, body, segment, body_at,
             )))
+        }
+        Kind::Carried => {
+            let (head, recipients): (Head, Vec<RecipientState>) = from_postcard(head)?;
+            if recipients.len() != head.envelope.recipients.len() {
+                return None;
+            }
+            let found = found(header.id, head, body, segment, body_at);
+            Some(Change::Carried(found, recipients))
         }
         Kind::Progress | Kind::Finished => Some(Change::Settled {
             id: header.id,
@@ -398,133 +435,4 @@ pub(crate) fn from_postcard<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Opt
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::{Attempt, RecipientState, State};
-    use jiff::Timestamp;
-    use relay_smtp::{BodyType, Host, Mailbox, Phase, Recipient, ReversePath};
-
-    const STAMP: Stamp = Stamp {
-        segment: 7,
-        salt: 0x5eed,
-    };
-
-    fn message(id: u64, body: &'static str) -> NewMessage {
-        let address =
-            |local: &str| Mailbox::new(local.to_owned(), Host::Address([192, 0, 2, 1].into()));
-        NewMessage {
-            id: QueueId::from_u64(id),
-            envelope: Envelope {
-                reverse_path: ReversePath::Mailbox(address("a")),
-                recipients: vec![Recipient::plain(address("b"))],
-                body_type: BodyType::EightBitMime,
-                utf8: Default::default(),
-                ret: None,
-                envid: Some("x".to_owned()),
-            },
-            arrival: Arrival {
-                at: Timestamp::from_millisecond(1_795_000_000_123).unwrap(),
-                client: Some([127, 0, 0, 1].into()),
-                user: Some("u".to_owned()),
-                dsn_of: None,
-            },
-            body: Bytes::from_static(body.as_bytes()),
-        }
-    }
-
-    fn change() -> RecipientChange {
-        let at = Timestamp::from_millisecond(1_795_000_000_456).unwrap();
-        let mut state = RecipientState::new(at);
-        state.state = State::Deferred;
-        state.record(Attempt {
-            at,
-            host: Some("mx".to_owned()),
-            tls: None,
-            phase: Phase::Rcpt,
-            reply: "451 4.7.1 later".to_owned(),
-            category: "greylisted".to_owned(),
-            action: "defer".to_owned(),
-            rule: "greylist".to_owned(),
-        });
-        RecipientChange { index: 0, state }
-    }
-
-    fn bytes(kind: Kind, encoded: &Encoded) -> Vec<u8> {
-        let mut write = Gather::default();
-        encoded.add_to(&mut write, kind, STAMP, 4096);
-        assert_eq!(write.len(), encoded.len());
-        write.to_vec()
-    }
-
-    fn accepted() -> Vec<u8> {
-        bytes(
-            Kind::Accepted,
-            &Encoded::accepted(&message(5, "body")).unwrap(),
-        )
-    }
-
-    #[test]
-    fn every_kind_is_read_back_as_it_was_written() {
-        let new = message(5, "body");
-        let record = read(&accepted(), STAMP, 4096).unwrap();
-        let Change::Accepted(found) = record.change else {
-            panic!("{record:?}")
-        };
-        assert_eq!((found.id, &found.envelope), (new.id, &new.envelope));
-        assert_eq!(found.arrival, new.arrival);
-
-        let dsns = [message(8, "first"), message(9, "second")];
-        let encoded = Encoded::settlement(new.id, &[change()], &dsns).unwrap();
-        for kind in [Kind::ProgressWithDsns, Kind::FinishedWithDsns] {
-            let written = bytes(kind, &encoded);
-            let record = read(&written, STAMP, 4096).unwrap();
-            let Change::Settled { changes, dsns, .. } = record.change else {
-                panic!("{record:?}")
-            };
-            assert_eq!(changes, [change()]);
-            let body = |found: &Found| {
-                let start = (found.place.offset - 4096) as usize;
-                written[start..][..found.place.bytes as usize].to_vec()
-            };
-            let bodies: Vec<_> = dsns.iter().map(body).collect();
-            assert_eq!(bodies, [&b"first"[..], b"second"]);
-        }
-    }
-
-    /// These bytes lie on disks. Where this fails, the record's version has to rise, and this relayd
-    /// still has to read the old one.
-    #[test]
-    fn the_bytes_of_version_1_stay_as_they_are() {
-        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
-        assert_eq!(hex(&accepted()), GOLDEN_ACCEPTED);
-        let dsns = [message(8, "dsn")];
-        let settled = Encoded::settlement(QueueId::from_u64(5), &[change()], &dsns).unwrap();
-        let settled = bytes(Kind::FinishedWithDsns, &settled);
-        assert_eq!(hex(&settled), GOLDEN_SETTLED);
-    }
-
-    const GOLDEN_ACCEPTED: &str = "726c794a0101000005000000000000002a00000004000000001000003a4252430101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f00000101017500626f6479e6b06862";
-    const GOLDEN_SETTLED: &str = "726c794a0105000005000000000000006f00000003000000001000009315b9fb0100010190ffb2e5bd680190ffb2e5bd6801026d7800070f34353120342e372e31206c617465720a677265796c697374656405646566657208677265796c697374000108030101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f0000010101750064736e6adef1e7";
-
-    #[test]
-    fn a_cut_or_changed_record_is_bad_and_never_a_panic() {
-        let whole = accepted();
-        for end in 0..whole.len() {
-            assert!(read(&whole[..end], STAMP, 4096).is_err(), "cut at {end}");
-        }
-        for at in 0..whole.len() {
-            let mut changed = whole.clone();
-            changed[at] ^= 1;
-            assert!(read(&changed, STAMP, 4096).is_err(), "changed at {at}");
-        }
-    }
-
-    #[test]
-    fn a_record_of_a_newer_version_says_so() {
-        let mut newer = accepted();
-        newer[4] = 2;
-        let crc = crc32c::crc32c_append(STAMP.salt, &newer[..28]);
-        newer[28..32].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(read(&newer, STAMP, 4096), Err(Bad::Version(2)));
-    }
-}
+mod tests;

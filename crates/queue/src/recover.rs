@@ -12,7 +12,7 @@ use std::time::Instant;
 use relay_observe::crash::{self, CrashPoint};
 use relay_observe::{Event, Events};
 
-use crate::files::{Layout, VERSION};
+use crate::files::{Layout, VERSION, VERSION_1};
 use crate::index::{Applied, Index, IndexError, Position};
 use crate::journal::Journal;
 use crate::ledger::{Ledger, Lookup};
@@ -112,7 +112,7 @@ fn enter(layout: &Layout) -> Result<File, OpenError> {
     let in_root = || at(root);
     let version = layout.version().map_err(in_root())?;
     match version.as_deref() {
-        Some(VERSION) => {}
+        Some(VERSION | VERSION_1) => {}
         Some(found) => {
             return Err(OpenError::Version {
                 path: root.join("VERSION"),
@@ -130,7 +130,8 @@ fn enter(layout: &Layout) -> Result<File, OpenError> {
     layout.make().map_err(in_root())?;
     let lock = layout.lock().map_err(in_root())?;
     let lock = lock.ok_or_else(|| OpenError::Locked(root.to_owned()))?;
-    if version.is_none() {
+    if version.as_deref() != Some(VERSION) {
+        // From here on an older relayd refuses: it would take records of newer kinds for damage.
         layout.write_version().map_err(in_root())?;
     }
     Ok(lock)
@@ -386,6 +387,14 @@ impl Recovery<'_> {
     fn redo(&self, change: Change, index: &Index, ledger: &mut Ledger) -> Result<(), OpenError> {
         match change {
             Change::Accepted(found) => self.redo_accepted(found, index, ledger),
+            Change::Carried(found, recipients) => {
+                self.fetch(found.id, index, ledger)?;
+                let (place, size) = (found.place, u64::from(found.place.bytes));
+                let mut message = fresh(found.id, found.envelope, found.arrival, size);
+                message.recipients = recipients;
+                ledger.install_accepted(Arc::new(message), place);
+                Ok(())
+            }
             Change::Settled { id, changes, dsns } => {
                 ledger.saw(Some(id));
                 // Unknown: finished already, its segment deleted. Its DSNs are no less accepted.

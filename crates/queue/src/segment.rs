@@ -399,7 +399,7 @@ mod tests {
             })
             .map(|change| match change {
                 Change::Settled { id, .. } => id.to_u64(),
-                Change::Accepted(found) => found.id.to_u64(),
+                Change::Accepted(found) | Change::Carried(found, _) => found.id.to_u64(),
             })
             .collect()
     }

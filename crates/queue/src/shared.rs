@@ -35,6 +35,9 @@ pub struct Options {
     pub index_cache_bytes: u64,
     /// Finished messages that are remembered. Default 1000.
     pub remembered: usize,
+    /// From this age on the last messages of a segment are copied forward, so that it can be deleted.
+    /// Default 1 day.
+    pub carry_after: Duration,
     /// The disk. Default: the one there is.
     pub device: Arc<dyn Device>,
 }
@@ -51,6 +54,7 @@ impl Default for Options {
             index_records: 10_000,
             index_cache_bytes: 32 << 20,
             remembered: 1000,
+            carry_after: Duration::from_secs(86_400),
             device: Arc::new(SystemDevice),
         }
     }

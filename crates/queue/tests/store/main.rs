@@ -9,4 +9,5 @@ mod common;
 mod concurrent;
 mod damage;
 mod durable;
+mod reclaim;
 mod twin;

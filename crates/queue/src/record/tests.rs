@@ -1,0 +1,167 @@
+//! The record format: round trips, the bytes of each version, damage.
+
+use super::*;
+use crate::message::{Attempt, State};
+use jiff::Timestamp;
+use relay_smtp::{BodyType, Host, Mailbox, Phase, Recipient, ReversePath};
+
+const STAMP: Stamp = Stamp {
+    segment: 7,
+    salt: 0x5eed,
+};
+
+fn message(id: u64, body: &'static str) -> NewMessage {
+    let address =
+        |local: &str| Mailbox::new(local.to_owned(), Host::Address([192, 0, 2, 1].into()));
+    NewMessage {
+        id: QueueId::from_u64(id),
+        envelope: Envelope {
+            reverse_path: ReversePath::Mailbox(address("a")),
+            recipients: vec![Recipient::plain(address("b"))],
+            body_type: BodyType::EightBitMime,
+            utf8: Default::default(),
+            ret: None,
+            envid: Some("x".to_owned()),
+        },
+        arrival: Arrival {
+            at: Timestamp::from_millisecond(1_795_000_000_123).unwrap(),
+            client: Some([127, 0, 0, 1].into()),
+            user: Some("u".to_owned()),
+            dsn_of: None,
+        },
+        body: Bytes::from_static(body.as_bytes()),
+    }
+}
+
+fn change() -> RecipientChange {
+    let at = Timestamp::from_millisecond(1_795_000_000_456).unwrap();
+    let mut state = RecipientState::new(at);
+    state.state = State::Deferred;
+    state.record(Attempt {
+        at,
+        host: Some("mx".to_owned()),
+        tls: None,
+        phase: Phase::Rcpt,
+        reply: "451 4.7.1 later".to_owned(),
+        category: "greylisted".to_owned(),
+        action: "defer".to_owned(),
+        rule: "greylist".to_owned(),
+    });
+    RecipientChange { index: 0, state }
+}
+
+fn bytes(kind: Kind, encoded: &Encoded) -> Vec<u8> {
+    let mut write = Gather::default();
+    encoded.add_to(&mut write, kind, STAMP, 4096);
+    assert_eq!(write.len(), encoded.len());
+    write.to_vec()
+}
+
+fn accepted() -> Vec<u8> {
+    bytes(
+        Kind::Accepted,
+        &Encoded::accepted(&message(5, "body")).unwrap(),
+    )
+}
+
+#[test]
+fn every_kind_is_read_back_as_it_was_written() {
+    let new = message(5, "body");
+    let record = read(&accepted(), STAMP, 4096).unwrap();
+    let Change::Accepted(found) = record.change else {
+        panic!("{record:?}")
+    };
+    assert_eq!((found.id, &found.envelope), (new.id, &new.envelope));
+    assert_eq!(found.arrival, new.arrival);
+
+    let dsns = [message(8, "first"), message(9, "second")];
+    let encoded = Encoded::settlement(new.id, &[change()], &dsns).unwrap();
+    for kind in [Kind::ProgressWithDsns, Kind::FinishedWithDsns] {
+        let written = bytes(kind, &encoded);
+        let record = read(&written, STAMP, 4096).unwrap();
+        let Change::Settled { changes, dsns, .. } = record.change else {
+            panic!("{record:?}")
+        };
+        assert_eq!(changes, [change()]);
+        let body = |found: &Found| {
+            let start = (found.place.offset - 4096) as usize;
+            written[start..][..found.place.bytes as usize].to_vec()
+        };
+        let bodies: Vec<_> = dsns.iter().map(body).collect();
+        assert_eq!(bodies, [&b"first"[..], b"second"]);
+    }
+}
+
+/// These bytes lie on disks. Where this fails, the record's version has to rise, and this relayd
+/// still has to read the old one.
+#[test]
+fn the_bytes_of_version_1_stay_as_they_are() {
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+    assert_eq!(hex(&accepted()), GOLDEN_ACCEPTED);
+    let dsns = [message(8, "dsn")];
+    let settled = Encoded::settlement(QueueId::from_u64(5), &[change()], &dsns).unwrap();
+    let settled = bytes(Kind::FinishedWithDsns, &settled);
+    assert_eq!(hex(&settled), GOLDEN_SETTLED);
+}
+
+fn carried() -> (Message, Vec<u8>) {
+    let mut message = crate::settle::accepted(&message(5, "body"));
+    message.recipients = vec![change().state];
+    let encoded = Encoded::carried(&message, Bytes::from_static(b"body")).unwrap();
+    let bytes = bytes(Kind::Carried, &encoded);
+    (message, bytes)
+}
+
+#[test]
+fn a_message_that_was_copied_forward_keeps_all_that_was_known_of_it() {
+    let (message, bytes) = carried();
+    let record = read(&bytes, STAMP, 4096).unwrap();
+    let Change::Carried(found, recipients) = record.change else {
+        panic!("{record:?}")
+    };
+    assert_eq!((found.id, &found.envelope), (message.id, &message.envelope));
+    assert_eq!(found.arrival, message.arrival);
+    assert_eq!(recipients, message.recipients);
+    assert_eq!(found.place.crc, crc32c::crc32c(b"body"));
+}
+
+#[test]
+fn the_bytes_of_version_2_stay_as_they_are() {
+    let hex: String = carried().1.iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(hex, GOLDEN_CARRIED);
+}
+
+#[test]
+fn a_kind_that_its_version_did_not_have_is_bad() {
+    let (_, mut older) = carried();
+    older[4] = 1;
+    let crc = crc32c::crc32c_append(STAMP.salt, &older[..28]);
+    older[28..32].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(read(&older, STAMP, 4096), Err(Bad::Kind(6)));
+}
+
+const GOLDEN_CARRIED: &str = "726c794a0206000005000000000000006b00000004000000001000007c616f910101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f0000010101750001010190ffb2e5bd680190ffb2e5bd6801026d7800070f34353120342e372e31206c617465720a677265796c697374656405646566657208677265796c69737400626f64791e7e5d3c";
+const GOLDEN_ACCEPTED: &str = "726c794a0101000005000000000000002a00000004000000001000003a4252430101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f00000101017500626f6479e6b06862";
+const GOLDEN_SETTLED: &str = "726c794a0105000005000000000000006f00000003000000001000009315b9fb0100010190ffb2e5bd680190ffb2e5bd6801026d7800070f34353120342e372e31206c617465720a677265796c697374656405646566657208677265796c697374000108030101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f0000010101750064736e6adef1e7";
+
+#[test]
+fn a_cut_or_changed_record_is_bad_and_never_a_panic() {
+    let whole = accepted();
+    for end in 0..whole.len() {
+        assert!(read(&whole[..end], STAMP, 4096).is_err(), "cut at {end}");
+    }
+    for at in 0..whole.len() {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        assert!(read(&changed, STAMP, 4096).is_err(), "changed at {at}");
+    }
+}
+
+#[test]
+fn a_record_of_a_newer_version_says_so() {
+    let mut newer = accepted();
+    newer[4] = VERSION + 1;
+    let crc = crc32c::crc32c_append(STAMP.salt, &newer[..28]);
+    newer[28..32].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(read(&newer, STAMP, 4096), Err(Bad::Version(VERSION + 1)));
+}
