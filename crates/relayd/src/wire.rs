@@ -207,12 +207,14 @@ async fn open_queue(
     }
 }
 
+type Outside = (Arc<dyn Resolver>, Arc<dyn Dialer>);
+
 /// DNS and network: the real ones, or the simulator.
 fn outside(
     origin: &Origin,
     config: &Config,
     clock: Clock,
-) -> Result<(Arc<dyn Resolver>, Arc<dyn Dialer>), StartError> {
+) -> Result<Outside, StartError> {
     if origin.is_sandbox() {
         let net = Arc::new(SimulatedNet::new(clock));
         return Ok((net.clone(), net));
