@@ -43,6 +43,9 @@ pub(crate) enum Urge {
     Normal,
     /// Due by an operator's word: suspensions do not hold it, and all its recipients are meant.
     Flushed,
+    /// Was flushed, and its site still is not there: it waits with the others until the site is back,
+    /// and all its recipients are meant then.
+    WasFlushed,
 }
 
 /// The jobs by (message, next hop), and the waiting ones by time.

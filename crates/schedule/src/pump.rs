@@ -108,7 +108,7 @@ impl Scheduler {
         // At the deadline everybody is due: there is no later attempt.
         let as_of = match slot.urge {
             Urge::Normal if slot.deadline > now => time::timestamp(now),
-            Urge::Normal | Urge::Flushed => Timestamp::MAX,
+            Urge::Normal | Urge::Flushed | Urge::WasFlushed => Timestamp::MAX,
         };
         if let Some(session) = self.sessions.get_mut(&id) {
             session.stage = Stage::Busy {

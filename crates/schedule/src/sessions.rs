@@ -261,7 +261,7 @@ impl Scheduler {
         let flushed: Vec<JobRef> = entry.flushed.iter().collect();
         for job in flushed {
             self.take_out_of_site(job, site);
-            self.jobs.slot_mut(job).urge = Urge::Normal;
+            self.jobs.slot_mut(job).urge = Urge::WasFlushed;
             self.put_in_site(job, site);
         }
     }
@@ -291,7 +291,7 @@ impl Scheduler {
         let slot = self.jobs.slot_mut(job);
         slot.place = Place::Ready;
         match slot.urge {
-            Urge::Normal => {
+            Urge::Normal | Urge::WasFlushed => {
                 entry.ready.push(slot.sender, slot.id, job);
                 entry.deadlines.insert((slot.deadline, job));
             }

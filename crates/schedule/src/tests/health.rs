@@ -197,6 +197,47 @@ fn a_flush_of_a_dead_site_is_one_probe() {
 }
 
 #[test]
+fn what_was_flushed_in_vain_goes_with_all_its_recipients_when_the_site_is_back() {
+    check(
+        100,
+        "
+        add 1 d.test
+        = resolve d.test
+        site d.test S connections=1
+        = open s1 S by d.test
+        ready s1
+        = assign s1 1
+        add 2 d.test
+        add 3 d.test due=+900
+        done s1 1 again=+1 unreachable
+        ready s1
+        = assign s1 2
+        done s1 2 again=+1 unreachable
+        ready s1
+        T +1
+        = assign s1 1
+        done s1 1 again=+1 unreachable
+        = suspended S
+        closed s1
+        flush all
+        = open s2 S by d.test
+        ready s2
+        = assign s2 1 all
+        done s2 1 again=+2000 unreachable
+        = suspended S
+        closed s2
+        T +140
+        = open s3 S by d.test
+        ready s3
+        = assign s3 2 all
+        done s3 2 good
+        = resumed S
+        ready s3
+        = assign s3 3 all",
+    );
+}
+
+#[test]
 fn a_job_whose_deadline_comes_in_a_suspension_expires() {
     check(
         100,
