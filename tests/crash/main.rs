@@ -3,6 +3,9 @@
 //!
 //! CRASH_SEED names the first series, CRASH_ROUNDS how many kills there are in all (default 30).
 
+// A test ends by panicking.
+#![allow(clippy::unwrap_used)]
+
 mod history;
 mod judge;
 mod judge_is_awake;

@@ -1,6 +1,9 @@
 //! The rules a machine can hold: the purity line, the arrows between crates, file headers, and
 //! words that do not belong in the project.
 
+// A test ends by panicking.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
