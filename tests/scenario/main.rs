@@ -1,6 +1,9 @@
 //! Scenarios: the real relayd and relayctl against scripted servers and a fake DNS on loopback.
 //! One file a scenario, named as what happens in it.
 
+// A test ends by panicking.
+#![allow(clippy::unwrap_used)]
+
 mod accepts_only_from_those_it_trusts;
 mod body_lost_halfway;
 mod bounces_one_of_three;
@@ -19,6 +22,7 @@ mod relayctl_answers_scripts;
 mod reload_keeps_the_old_on_error;
 mod retries_on_schedule;
 mod route_with_login;
+mod show_says_why;
 mod stops_in_order;
 mod submission_by_python;
 mod thousands_by_smtp_source;

@@ -63,7 +63,11 @@ fn a_site_is_selected_whatever_domains_lead_there() {
     });
     let site = ["--site", "mx.shared.example"];
     let held = relay.relayctl(&[&["queue", "hold"], &site[..]].concat());
-    assert!(text(&held).contains("2 recipients of 1 message"), "{}", text(&held));
+    assert!(
+        text(&held).contains("2 recipients of 1 message"),
+        "{}",
+        text(&held)
+    );
     let list = relay.json(&["queue", "list"]);
     let states: Vec<&str> = list[0]["recipients"]
         .as_array()
@@ -105,7 +109,10 @@ fn what_an_operator_gives_up_is_reported_to_the_sender_once() {
     relay.drained();
     assert_eq!(sender.mail().len(), 1);
     let shown = text(&relay.relayctl(&["queue", "show", &id]));
-    assert!(shown.contains("bounced") && shown.contains("operator"), "{shown}");
+    assert!(
+        shown.contains("bounced") && shown.contains("operator"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -146,7 +146,10 @@ fn a_listed_message_has_the_keys_that_scripts_know() {
         ])
     );
     for time in [&list[0]["arrived"], &list[0]["recipients"][0]["expires"]] {
-        assert!(time.as_str().unwrap().ends_with('Z'), "{time} is not in UTC");
+        assert!(
+            time.as_str().unwrap().ends_with('Z'),
+            "{time} is not in UTC"
+        );
     }
 }
 

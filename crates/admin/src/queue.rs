@@ -1,15 +1,18 @@
 //! The read-only views of the queue: lists, one message, how far a flush has come.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use relay_queue::{Attempt, Message, RecipientState, State};
-use relay_smtp::{QueueId, Recipient};
+use relay_smtp::{NextHop, QueueId, Recipient};
 
 use crate::choice::{Choice, PAGE};
 use crate::error::ApiError;
 use crate::select::ListQuery;
-use crate::view::{AttemptView, MessageDetail, MessageView, PageView, RecipientView, Untried};
+use crate::view::{
+    AttemptView, MessageDetail, MessageView, PageView, RecipientView, SiteStatus, Untried,
+};
 use crate::world::AdminWorld;
 
 /// Messages of one answer where the query gives no limit, and at most.
@@ -17,6 +20,8 @@ const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 /// Finished messages that are searched: all that the store remembers.
 const FINISHED_MAX: usize = 1_000;
+/// Recipients of a message whose sites are looked at.
+const SITES_ASKED: usize = 100;
 /// Shown of a header block.
 const HEADERS_MAX: usize = 64 * 1024;
 
@@ -97,7 +102,7 @@ pub async fn show(world: &AdminWorld, id: &str) -> Result<MessageDetail, ApiErro
     let blocked_by = if message.finished() {
         Vec::new()
     } else {
-        world.dispatcher.blocked_by(id).await
+        blocked_by(world, &message).await
     };
     Ok(MessageDetail {
         message: view,
@@ -106,6 +111,42 @@ pub async fn show(world: &AdminWorld, id: &str) -> Result<MessageDetail, ApiErro
         headers: body.map(|body| header_block(&body)),
         blocked_by,
     })
+}
+
+/// What its jobs wait for, and what its sites suffer from: a message whose time has not come would
+/// not go then either while its site is suspended.
+async fn blocked_by(world: &AdminWorld, message: &Message) -> Vec<String> {
+    let mut words = world.dispatcher.blocked_by(message.id).await;
+    let sites = world.dispatcher.sites().await;
+    let suffering = |site: &SiteStatus| site.suspended_until.is_some() || site.slow_until.is_some();
+    if !sites.iter().any(suffering) {
+        return words;
+    }
+    let config = world.config.load_full();
+    let hops: BTreeSet<NextHop> = message
+        .each()
+        .filter(|(_, _, state)| is_open(state.state))
+        .map(|(_, recipient, _)| config.next_hop(recipient.mailbox.host()))
+        .take(SITES_ASKED)
+        .collect();
+    let mut names = BTreeSet::new();
+    for hop in &hops {
+        names.insert(world.dispatcher.site_of(hop).await);
+    }
+    for site in sites.iter().filter(|site| names.contains(&site.site)) {
+        let why = site.why.as_deref().unwrap_or("the scheduler");
+        let (what, until) = match (site.suspended_until, site.slow_until) {
+            (Some(until), _) => ("suspended", until),
+            (None, Some(until)) => ("slowed down", until),
+            (None, None) => continue,
+        };
+        let begin = format!("site {} {what} ", site.site);
+        if !words.iter().any(|said| said.starts_with(&begin)) {
+            let until = Timestamp::from_second(until.as_second()).unwrap_or(until);
+            words.push(format!("{begin}until {until} by {why}"));
+        }
+    }
+    words
 }
 
 /// Counts the messages, here already at `since`, of which a recipient is open and has not been
@@ -184,7 +225,7 @@ fn recipient_row(
         state: state.state.word().to_owned(),
         attempts: state.attempts,
         next_attempt: is_open(state.state).then_some(state.next_attempt),
-        expires: expires.filter(|_| !state.state.is_final()),
+        expires: expires.filter(|_| is_open(state.state)),
         last_attempt: last.map(|attempt| attempt.at),
         last_reply: last.map(|attempt| attempt.reply.clone()),
         rule: last.map(|attempt| attempt.rule.clone()),

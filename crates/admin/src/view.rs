@@ -26,7 +26,7 @@ pub struct RecipientView {
     pub attempts: u32,
     /// None: no attempt is planned (held, or finished).
     pub next_attempt: Option<Timestamp>,
-    /// When it will be given up; None: finished.
+    /// When it will be given up; None: held, or finished.
     pub expires: Option<Timestamp>,
     pub last_attempt: Option<Timestamp>,
     /// The last reply in full, or the failure in words.
@@ -261,6 +261,9 @@ pub struct SiteStatus {
     /// Messages per second; None: no limit.
     pub rate: Option<f64>,
     pub suspended_until: Option<Timestamp>,
+    /// When a slow-down recovers a step.
+    #[serde(default)]
+    pub slow_until: Option<Timestamp>,
     /// The rule behind a suspension or a slow-down.
     pub why: Option<String>,
     /// What the rule in `why` says about itself.

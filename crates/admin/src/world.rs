@@ -104,6 +104,7 @@ fn site_status(site: SiteView) -> SiteStatus {
         window: site.window,
         rate: site.rate,
         suspended_until: site.suspended_until,
+        slow_until: site.slow_until,
         why: site.why,
         advice: None,
     }

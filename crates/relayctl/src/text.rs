@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use comfy_table::{Table, presets};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 /// What is printed.
@@ -147,6 +147,12 @@ pub fn ago(at: Timestamp, now: Timestamp) -> String {
 /// `2026-11-22 16:00:05 UTC`.
 pub fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// A time to come, to the second and rounded up: what has passed is not shown as to come.
+pub fn to_come(at: Timestamp) -> Timestamp {
+    let up = at.checked_add(SignedDuration::from_nanos(999_999_999));
+    Timestamp::from_second(up.unwrap_or(at).as_second()).unwrap_or(at)
 }
 
 /// `812 B`, `2.0 kB`, `34 MB`, in powers of a thousand.

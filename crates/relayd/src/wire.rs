@@ -149,7 +149,7 @@ impl Running {
             hostname,
         });
         if self.reloader.origin.is_sandbox() {
-            eprint!("{}", sandbox::WELCOME);
+            eprint!("{}", sandbox::welcome());
         }
         notify::ready("relaying");
     }
@@ -210,11 +210,7 @@ async fn open_queue(
 type Outside = (Arc<dyn Resolver>, Arc<dyn Dialer>);
 
 /// DNS and network: the real ones, or the simulator.
-fn outside(
-    origin: &Origin,
-    config: &Config,
-    clock: Clock,
-) -> Result<Outside, StartError> {
+fn outside(origin: &Origin, config: &Config, clock: Clock) -> Result<Outside, StartError> {
     if origin.is_sandbox() {
         let net = Arc::new(SimulatedNet::new(clock));
         return Ok((net.clone(), net));

@@ -106,7 +106,6 @@ mod tests {
         };
         for (local_part, starts) in [
             ("ok", "Accept"),
-            ("notls", "Accept"),
             ("jane.doe", "Accept"),
             ("bounce", "rcpt 550 5.1.1 "),
             ("Bounce+7", "rcpt 550 5.1.1 "),

@@ -51,6 +51,7 @@ pub async fn act(client: &Client, act: Act, select: &Select, format: Format) -> 
     }
     let changed = every_page(client, act, selection).await?;
     match format {
+        Format::Text if changed.recipients == 0 => println!("{}", act.nothing()),
         Format::Json => println!("{}", text::json_line(&changed)),
         Format::Text => println!(
             "{} of {} {}",
@@ -122,6 +123,14 @@ impl Act {
             Act::Release => "/v1/queue/release",
             Act::Bounce(_) => "/v1/queue/bounce",
             Act::Delete(_) => "/v1/queue/delete",
+        }
+    }
+
+    fn nothing(self) -> &'static str {
+        match self {
+            Act::Hold => "nothing that is not held matches",
+            Act::Release => "nothing that is held matches",
+            Act::Bounce(_) | Act::Delete(_) => "nothing in the queue matches",
         }
     }
 

@@ -256,7 +256,7 @@ fn render(live: Option<&PageView>, done: &PageView, now: Timestamp, screen: &Scr
         Some(page) => {
             let headers = ["ID", "AGE", "TO", "STATE", "TRIES", "NEXT", "LAST REPLY"];
             let rows = page.messages.iter().flat_map(|m| rows(m, now)).collect();
-            parts.push(screen.paint_states(&text::table(&headers, rows, screen)));
+            parts.push(screen.paint_states(&fitted(&headers, rows, screen)));
             if page.next.is_some() {
                 let shown = text::count(page.messages.len() as u64, "message");
                 parts.push(format!("The first {shown}; more with --limit."));
@@ -267,7 +267,7 @@ fn render(live: Option<&PageView>, done: &PageView, now: Timestamp, screen: &Scr
     if !done.messages.is_empty() {
         let headers = ["ID", "WHEN", "TO", "STATE", "TRIES", "LAST REPLY"];
         let rows = done.messages.iter().flat_map(|m| done_rows(m, now));
-        let table = text::table(&headers, rows.collect(), screen);
+        let table = fitted(&headers, rows.collect(), screen);
         parts.push(format!(
             "{}\n{}",
             screen.paint("Recently finished", Tone::Strong),
@@ -277,6 +277,29 @@ fn render(live: Option<&PageView>, done: &PageView, now: Timestamp, screen: &Scr
         parts.push("relayd remembers no finished messages.".to_owned());
     }
     parts.join("\n\n")
+}
+
+/// Below this many columns the number of tries gives its place to the reply.
+const NARROW: usize = 90;
+
+/// The table, on a narrow screen without TRIES and with shorter addresses.
+fn fitted(headers: &[&str], mut rows: Vec<Vec<String>>, screen: &Screen) -> String {
+    let mut headers = headers.to_vec();
+    if screen.width < NARROW {
+        let tries = headers.iter().position(|header| *header == "TRIES");
+        if let Some(tries) = tries {
+            headers.remove(tries);
+            rows.iter_mut()
+                .filter(|row| tries < row.len())
+                .for_each(|row| {
+                    row.remove(tries);
+                });
+        }
+        for address in rows.iter_mut().filter_map(|row| row.get_mut(2)) {
+            *address = text::shortened(address, 22);
+        }
+    }
+    text::table(&headers, rows, screen)
 }
 
 fn rows(message: &MessageView, now: Timestamp) -> Vec<Vec<String>> {
@@ -458,6 +481,23 @@ mod tests {
             3f7k9q2mxt4q  4m ago  ok@example.com  delivered  1      250 2.0.0 Accepted"#]]
         .assert_eq(&text);
         assert!(text.lines().all(|line| line.chars().count() <= 100));
+    }
+
+    #[test]
+    fn a_narrow_screen_leaves_room_for_the_reply() {
+        let live = page_of(vec![samples::deferred()], None);
+        let none = page_of(Vec::new(), None);
+        let screen = Screen {
+            width: 80,
+            ..Screen::plain()
+        };
+        let text = render(Some(&live), &none, samples::now(), &screen);
+        expect![[r#"
+            ID            AGE  TO                    STATE     NEXT   LAST REPLY
+            3f7k9q2mxt4p  4m   greylist@example.com  deferred  in 5m  450 4.7.1 Greylisted,…
+                               bounce@example.com    bounced          550 5.1.1 No such user"#]]
+        .assert_eq(&text);
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
     }
 
     #[test]

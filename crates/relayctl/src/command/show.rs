@@ -97,10 +97,11 @@ fn headline(recipient: &RecipientView, screen: &Screen) -> String {
 
 fn times(recipient: &RecipientView, now: Timestamp) -> Vec<String> {
     let line = |what: &str, at: Timestamp| {
+        let at = text::to_come(at);
         format!("  {what:<9} {} ({})", text::time(at), text::until(at, now))
     };
     let next = recipient.next_attempt.map(|at| line("Next try", at));
-    let expires = recipient.expires.map(|at| line("Given up", at));
+    let expires = recipient.expires.map(|at| line("Expires", at));
     next.into_iter().chain(expires).collect()
 }
 
@@ -191,7 +192,7 @@ mod tests {
 
             greylist@example.com: deferred after 1 attempt
               Next try  2026-11-22 16:05:00 UTC (in 5m)
-              Given up  2026-11-27 15:56:00 UTC (in 4d23h)
+              Expires   2026-11-27 15:56:00 UTC (in 4d23h)
               Rule      greylisting-hint (etc/policy.toml:12)
               Meaning   The host wants to see a second attempt.
               To do     Nothing: it is tried again when the host says.
