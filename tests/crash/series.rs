@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use relay_observe::CrashPoint;
 use relay_observe::crash::VARIABLE;
-use relay_testkit::{Mx, Network, Relay, Started};
+use relay_testkit::{Mx, Network, Relay, Started, within_patience};
 
 use crate::history::{History, Life, Offered, hostname};
 use crate::load::{self, domain};
@@ -138,7 +138,9 @@ fn rename(relay: &Relay, life: Life) {
 fn finish(relay: &mut Relay, last: Life, history: &mut History) {
     for life in [last, last + 1] {
         relay.restart();
-        relay.drained();
+        // If it does not, the judge sees what is left, and with it perhaps why.
+        let list = || relay.json(&["queue", "list"]);
+        let _ = within_patience(|| list().is_empty().then_some(()));
         relay.kill();
         history.add_log(life, &relay.log());
         rename(relay, life);

@@ -16,4 +16,4 @@ pub use dns::Dns;
 pub use mx::{Mail, Mx};
 pub use network::Network;
 pub use relay::{Relay, Started};
-pub use wait::until;
+pub use wait::{until, within_patience};
