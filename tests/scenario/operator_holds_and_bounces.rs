@@ -1,5 +1,7 @@
 //! An operator holds mail, lets it go, and gives it up.
 
+use std::time::{Duration, Instant};
+
 use relay_testkit::{Client, Network, until};
 
 use crate::{MESSAGE, QUICK_RETRY, network, relay, submit, text};
@@ -47,6 +49,33 @@ fn held_mail_waits_through_flush_and_restart_until_it_is_released() {
     relay.drained();
     let log = relay.log().join("\n");
     assert!(log.contains("\"recipient_released\""), "{log}");
+}
+
+#[test]
+fn held_mail_that_is_released_after_its_time_gets_one_last_try() {
+    let network = network();
+    let sender = network.mx(3, "");
+    let short = "[retry.default]\nsteps = [\"1s\"]\nmax_age = \"1m\"\n";
+    let mut relay = relay(&network, short);
+    let id = submit(&relay, "app@sender.example", &["a@rcpt.example"]);
+    let arrived = Instant::now();
+    relay.recipient_becomes("deferred");
+    relay.relayctl(&["queue", "hold", "--id", &id]);
+    relay.kill();
+    until("its time is over", || {
+        (arrived.elapsed() > Duration::from_secs(1)).then_some(())
+    });
+    relay.edit_settings("max_age = \"1m\"", "max_age = \"1s\"");
+    let mx = network.mx(2, "");
+    relay.restart();
+    assert_eq!(
+        relay.recipient_becomes("held")["expires"],
+        serde_json::Value::Null
+    );
+    relay.relayctl(&["queue", "release", "--id", &id]);
+    until("the last try delivers it", || mx.mail().pop());
+    relay.drained();
+    assert!(sender.mail().is_empty(), "it has not expired");
 }
 
 #[test]

@@ -7,10 +7,11 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use relay_deliver::operator::{GivenUp, give_up};
 use relay_observe::Event;
-use relay_queue::{Message, OPERATOR, RecipientChange, Settlement, State, StoreError};
+use relay_queue::{
+    Message, OPERATOR, RecipientChange, RecipientState, Settlement, State, StoreError,
+};
 use relay_smtp::QueueId;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -197,14 +198,18 @@ impl Act {
     fn concerned(self, choice: &Choice, message: &Message) -> Vec<u32> {
         message
             .each()
-            .filter(|(_, _, state)| match self {
-                Act::Hold => matches!(state.state, State::Queued | State::Deferred),
-                Act::Release => state.state == State::Held,
-                Act::Bounce | Act::Delete => !state.state.is_final(),
-            })
+            .filter(|(_, _, state)| self.concerns(state.state))
             .filter(|(_, recipient, state)| choice.matches_recipient(recipient, state))
             .map(|(place, _, _)| place)
             .collect()
+    }
+
+    fn concerns(self, state: State) -> bool {
+        match self {
+            Act::Hold => matches!(state, State::Queued | State::Deferred),
+            Act::Release => state == State::Held,
+            Act::Bounce | Act::Delete => !state.is_final(),
+        }
     }
 
     /// What the queue writes, and what is told then.
@@ -216,30 +221,59 @@ impl Act {
         places: &[u32],
     ) -> (Settlement, Vec<Event>) {
         let now = world.clock.now();
-        if self == Act::Bounce {
-            let given_up = GivenUp {
-                message,
-                body,
-                places,
-                config: &world.config.load(),
-                now,
-            };
-            return give_up(&given_up, || world.store.next_id());
+        let id = message.id;
+        let each = |change: &dyn Fn(&mut RecipientState, String) -> Event| {
+            self.change_each(message, places, change)
+        };
+        match self {
+            Act::Hold => each(&|state, recipient| {
+                state.hold(now);
+                Event::RecipientHeld {
+                    id,
+                    recipient,
+                    rule: OPERATOR.to_owned(),
+                    reply: state
+                        .last()
+                        .map_or_else(String::new, |last| last.reply.clone()),
+                }
+            }),
+            Act::Release => each(&|state, recipient| {
+                state.release(now);
+                Event::RecipientReleased { id, recipient }
+            }),
+            Act::Delete => each(&|state, recipient| {
+                state.state = State::Discarded;
+                Event::RecipientDiscarded { id, recipient }
+            }),
+            Act::Bounce => {
+                let given_up = GivenUp {
+                    message,
+                    body,
+                    places,
+                    config: &world.config.load(),
+                    now,
+                };
+                give_up(&given_up, || world.store.next_id())
+            }
         }
+    }
+
+    /// Changes those of the recipients that it still concerns.
+    fn change_each(
+        self,
+        message: &Message,
+        places: &[u32],
+        change: &dyn Fn(&mut RecipientState, String) -> Event,
+    ) -> (Settlement, Vec<Event>) {
         let mut changes = Vec::with_capacity(places.len());
         let mut events = Vec::with_capacity(places.len());
         for (index, recipient, state) in message.each() {
-            if !places.contains(&index) || state.state.is_final() {
-                continue;
+            // The places are in order.
+            if places.binary_search(&index).is_ok() && self.concerns(state.state) {
+                let mut state = state.clone();
+                events.push(change(&mut state, recipient.mailbox.to_string()));
+                changes.push(RecipientChange { index, state });
             }
-            let mut state = state.clone();
-            events.push(self.change_one(
-                message.id,
-                recipient.mailbox.to_string(),
-                &mut state,
-                now,
-            ));
-            changes.push(RecipientChange { index, state });
         }
         let settlement = Settlement {
             id: message.id,
@@ -247,34 +281,6 @@ impl Act {
             dsns: Vec::new(),
         };
         (settlement, events)
-    }
-
-    fn change_one(
-        self,
-        id: QueueId,
-        recipient: String,
-        state: &mut relay_queue::RecipientState,
-        now: Timestamp,
-    ) -> Event {
-        match self {
-            Act::Hold => {
-                state.hold(now);
-                Event::RecipientHeld {
-                    id,
-                    recipient,
-                    rule: OPERATOR.to_owned(),
-                    reply: "held by an operator".to_owned(),
-                }
-            }
-            Act::Release => {
-                state.release(now);
-                Event::RecipientReleased { id, recipient }
-            }
-            Act::Delete | Act::Bounce => {
-                state.state = State::Discarded;
-                Event::RecipientDiscarded { id, recipient }
-            }
-        }
     }
 }
 
