@@ -153,26 +153,31 @@ const WRITE_AGAIN: [Duration; 5] = [
     Duration::from_secs(5),
     Duration::from_secs(15),
     Duration::from_secs(30),
-    Duration::from_secs(60),
+    WRITE_AGAIN_LAST,
 ];
+const WRITE_AGAIN_LAST: Duration = Duration::from_secs(60);
 
-/// Returns the DSNs that were accepted with it.
+/// Returns the DSNs that were accepted with it. While the disk is full it goes on trying: its session
+/// then comes to a stand, and nothing is sent that cannot be written down.
 async fn persist(world: &World, settlement: Settlement) -> Result<Vec<Arc<Message>>, StoreError> {
     let id = settlement.id;
-    for wait in WRITE_AGAIN {
-        match world.store.settle(settlement.clone()).await {
+    let mut waits = WRITE_AGAIN.into_iter();
+    loop {
+        let error = match world.store.settle(settlement.clone()).await {
             Ok(settled) => return Ok(settled.dsns),
-            Err(error @ (StoreError::Busy | StoreError::Full(_) | StoreError::Disk(_))) => {
-                tracing::error!(%id, "the outcome is not written yet, trying again: {error}");
-                tokio::time::sleep(wait).await;
+            Err(error) => error,
+        };
+        let wait = match (&error, waits.next()) {
+            (StoreError::Busy | StoreError::Full(_) | StoreError::Disk(_), Some(wait)) => wait,
+            (StoreError::Busy | StoreError::Full(_), None) => WRITE_AGAIN_LAST,
+            (StoreError::Disk(_), None)
+            | (StoreError::Stopped(_) | StoreError::Unknown(_) | StoreError::Taken(_), _) => {
+                return Err(error);
             }
-            Err(
-                error @ (StoreError::Stopped(_) | StoreError::Unknown(_) | StoreError::Taken(_)),
-            ) => return Err(error),
-        }
+        };
+        tracing::error!(%id, "the outcome is not written yet, trying again: {error}");
+        tokio::time::sleep(wait).await;
     }
-    let settled = world.store.settle(settlement).await?;
-    Ok(settled.dsns)
 }
 
 /// What the policy says of a message that is too old.

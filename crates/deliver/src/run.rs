@@ -132,13 +132,13 @@ impl Carrier for Sessions {
 impl Delivery {
     /// Starts the dispatcher. The task ends after [`Delivery::stop`].
     pub fn start(world: Arc<World>, seed: u64) -> (Delivery, tokio::task::JoinHandle<()>) {
-        Delivery::start_with(world, seed, Box::new(Sessions))
+        Delivery::start_with(world, seed, Arc::new(Sessions))
     }
 
     fn start_with(
         world: Arc<World>,
         seed: u64,
-        carrier: Box<dyn Carrier>,
+        carrier: Arc<dyn Carrier>,
     ) -> (Delivery, tokio::task::JoinHandle<()>) {
         let (orders, waiting) = mpsc::channel(ORDERS_WAITING);
         let dispatcher = Dispatcher::new(Arc::clone(&world), seed, carrier);

@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::jobs::{jobs_of, resolve, route_settings, scheduler_settings};
-use super::limits::{Lesson, SiteLimits};
+use super::limits::{Lesson, Memory, SiteLimits};
 use super::workers::Workers;
 use super::{Carrier, Order, Routes, SiteView};
 use crate::link::{Flow, FromSession, Link, ToSession};
@@ -41,7 +41,7 @@ const SITES_SPARE: usize = 1000;
 
 pub(super) struct Dispatcher {
     world: Arc<World>,
-    carrier: Box<dyn Carrier>,
+    carrier: Arc<dyn Carrier>,
     scheduler: Scheduler,
     seed: u64,
     routes: String,
@@ -75,7 +75,7 @@ struct Stopping {
 }
 
 impl Dispatcher {
-    pub(super) fn new(world: Arc<World>, seed: u64, carrier: Box<dyn Carrier>) -> Dispatcher {
+    pub(super) fn new(world: Arc<World>, seed: u64, carrier: Arc<dyn Carrier>) -> Dispatcher {
         let (to_us, from_sessions) = mpsc::channel(WORDS_WAITING);
         let config = Arc::clone(&world.settings.load().config);
         Dispatcher {
@@ -177,18 +177,20 @@ impl Dispatcher {
         match action {
             Action::Resolve(hop) => {
                 let world = Arc::clone(&self.world);
-                self.resolving.add(hop.clone(), resolve(world, hop));
+                self.resolving.add(hop.clone(), move || resolve(world, hop));
             }
             Action::Open { session, site, hop } => self.open(session, site, hop),
             Action::Assign { session, dispatch } => self.say(session, ToSession::Work(dispatch)),
             Action::Quit(session) => self.say(session, ToSession::Quit),
             Action::Expire(dispatch) => {
-                let hop = dispatch.hop.clone();
                 let world = Arc::clone(&self.world);
                 let to_us = self.to_us.clone();
-                let task = self.carrier.expire(world, dispatch.clone(), to_us);
-                self.expiring
-                    .add(dispatch, async move { (hop, task.await) });
+                let carrier = Arc::clone(&self.carrier);
+                let about = dispatch.clone();
+                self.expiring.add(about, move || async move {
+                    let hop = dispatch.hop.clone();
+                    (hop, carrier.expire(world, dispatch, to_us).await)
+                });
             }
             Action::Suspended { site, until, why } => {
                 self.world.events.emit(Told::SiteSuspended {
@@ -338,8 +340,13 @@ impl Dispatcher {
             (hop, site, ONE_AT_A_TIME)
         });
         let now = self.world.clock.now();
-        let limits = self.limits.set(site.clone(), base, now);
+        let (limits, learned) = self.limits.set(site.clone(), base, now);
+        let lapsed = (learned == Memory::Lapsed).then(|| (site.clone(), limits.clone()));
         self.tell(Event::Resolved { hop, site, limits });
+        // Where several next hops share the site, its limits are only ever tightened by that.
+        if let Some((site, limits)) = lapsed {
+            self.tell(Event::Limit { site, limits });
+        }
         if self.limits.len() > 2 * self.scheduler.sites_total() + SITES_SPARE {
             let scheduler = &self.scheduler;
             self.limits.forget(|site| scheduler.has_site(site), now);

@@ -32,16 +32,30 @@ pub(super) enum Lesson {
     MessagesPerConnection(u32),
 }
 
+/// Whether what was learned still holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Memory {
+    AsBefore,
+    /// Something has been forgotten since the last time: the limits are wider than they were.
+    Lapsed,
+}
+
 impl SiteLimits {
     /// New settings for a site; what holds now.
-    pub(super) fn set(&mut self, site: SiteId, base: Limits, now: Timestamp) -> Limits {
+    pub(super) fn set(&mut self, site: SiteId, base: Limits, now: Timestamp) -> (Limits, Memory) {
         let entry = self.sites.entry(site).or_insert_with(|| Entry {
             base: base.clone(),
             recipients: None,
             messages: None,
         });
         entry.base = base;
-        entry.now(now)
+        let mut memory = Memory::AsBefore;
+        for learned in [&mut entry.recipients, &mut entry.messages] {
+            if learned.take_if(|learned| learned.until <= now).is_some() {
+                memory = Memory::Lapsed;
+            }
+        }
+        (entry.now(now), memory)
     }
 
     /// What holds now; None for a site that is not known.
@@ -113,7 +127,8 @@ mod tests {
         let mut limits = SiteLimits::default();
         let lesson = Lesson::MessagesPerConnection(20);
         assert_eq!(limits.learn(&site, lesson, start), None);
-        assert_eq!(limits.set(site.clone(), base.clone(), start), base);
+        let as_before = (base.clone(), Memory::AsBefore);
+        assert_eq!(limits.set(site.clone(), base.clone(), start), as_before);
         let now = limits.learn(&site, lesson, start).unwrap();
         assert_eq!(now.messages_per_connection, 20);
         let wider = Lesson::RecipientsPerTransaction(80);
@@ -122,7 +137,9 @@ mod tests {
         limits.forget(|_| false, start);
         assert_eq!(limits.len(), 1, "what still holds is kept");
         let later = start + SignedDuration::from_secs(3601);
-        assert_eq!(limits.set(site, base.clone(), later), base);
+        let lapsed = (base.clone(), Memory::Lapsed);
+        assert_eq!(limits.set(site.clone(), base.clone(), later), lapsed);
+        assert_eq!(limits.set(site, base.clone(), later), as_before);
         limits.forget(|_| false, later);
         assert_eq!(limits.len(), 0);
     }

@@ -212,7 +212,7 @@ async fn accepted(world: &World, recipients: &[&str]) -> Arc<Message> {
 }
 
 fn start(world: &Arc<World>, script: &Script) -> Delivery {
-    Delivery::start_with(Arc::clone(world), 1, Box::new(script.clone())).0
+    Delivery::start_with(Arc::clone(world), 1, Arc::new(script.clone())).0
 }
 
 async fn seconds(seconds: u64) {
@@ -413,7 +413,7 @@ async fn a_dsn_made_by_a_session_is_tried_at_once() {
 #[tokio::test(start_paused = true)]
 async fn stopping_waits_for_transactions_and_abandons_what_hangs() {
     let (world, script) = (world(), Script::of([Line::Delivered, Line::Hangs]));
-    let (delivery, task) = Delivery::start_with(Arc::clone(&world), 1, Box::new(script.clone()));
+    let (delivery, task) = Delivery::start_with(Arc::clone(&world), 1, Arc::new(script.clone()));
     for recipient in ["a@one.test", "a@two.test"] {
         let message = accepted(&world, &[recipient]).await;
         delivery.enqueue(message).await;
@@ -431,7 +431,7 @@ async fn stopping_waits_for_transactions_and_abandons_what_hangs() {
 #[tokio::test(start_paused = true)]
 async fn stopping_without_work_is_done_at_once() {
     let (world, script) = (world(), Script::default());
-    let (delivery, task) = Delivery::start_with(Arc::clone(&world), 1, Box::new(script.clone()));
+    let (delivery, task) = Delivery::start_with(Arc::clone(&world), 1, Arc::new(script.clone()));
     delivery
         .enqueue(accepted(&world, &["a@one.test"]).await)
         .await;

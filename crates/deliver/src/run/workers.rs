@@ -11,10 +11,12 @@ pub(super) struct Workers<A, T> {
     most: usize,
     running: JoinSet<T>,
     about: HashMap<Id, A>,
-    backlog: VecDeque<(A, Work<T>)>,
+    /// Not begun: a future takes kilobytes, and this line may have a place for each message.
+    backlog: VecDeque<(A, Begin<T>)>,
 }
 
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Begin<T> = Box<dyn FnOnce() -> Work<T> + Send>;
 
 impl<A, T: Send + 'static> Workers<A, T> {
     pub(super) fn new(most: usize) -> Workers<A, T> {
@@ -26,8 +28,12 @@ impl<A, T: Send + 'static> Workers<A, T> {
         }
     }
 
-    pub(super) fn add(&mut self, about: A, work: impl Future<Output = T> + Send + 'static) {
-        self.backlog.push_back((about, Box::pin(work)));
+    pub(super) fn add<F>(&mut self, about: A, begin: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let begin = Box::new(move || -> Work<T> { Box::pin(begin()) });
+        self.backlog.push_back((about, begin));
         self.start();
     }
 
@@ -71,9 +77,9 @@ impl<A, T: Send + 'static> Workers<A, T> {
 
     fn start(&mut self) {
         while self.running.len() < self.most
-            && let Some((about, work)) = self.backlog.pop_front()
+            && let Some((about, begin)) = self.backlog.pop_front()
         {
-            let id = self.running.spawn(work).id();
+            let id = self.running.spawn(begin()).id();
             self.about.insert(id, about);
         }
     }
