@@ -220,7 +220,9 @@ impl Scheduler {
         match (news, before) {
             (SiteNews::Neutral, State::Well | State::Suspended(_) | State::Probing) => {}
             (SiteNews::Good, State::Well) => {
-                let used = if entry.in_flight >= entry.sessions_allowed(now) {
+                // A slow-down leaves a part of the window unused.
+                let most = entry.limits.connections.min(entry.window.size());
+                let used = if entry.in_flight >= most {
                     Use::Full
                 } else {
                     Use::Partial

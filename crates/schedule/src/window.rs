@@ -1,12 +1,17 @@
-//! The concurrency window of a site: 1/N feedback.
+//! The concurrency window of a site: 1/N feedback, and a memory for the size that was too much.
 //!
 //! A step per window instead of a step per report: against a server that refuses more than N
 //! sessions the window then settles near N, where fixed steps swing around it and defer half of the
-//! mail.
+//! mail. That alone still defers one in N, so a size that failed is tried again only after a while.
 
 /// The window of a site that nothing is known about. Small enough not to startle a small host, large
 /// enough not to start each burst one by one.
 pub(crate) const START: u32 = 5;
+
+/// Full windows of successes before a size is tried again that has failed; doubled by each failure.
+/// With one, a server's limit of N would be overstepped once in about N dispatches, for ever.
+const WAIT_FIRST: u32 = 4;
+const WAIT_MAX: u32 = 1024;
 
 /// How many sessions the feedback allows.
 #[derive(Clone, Debug)]
@@ -16,6 +21,15 @@ pub(crate) struct Window {
     successes: u32,
     /// Reports until a failure counts again: the failures of one window are one event.
     deaf: u32,
+    /// The size above which there was a failure last.
+    ceiling: Option<Ceiling>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ceiling {
+    size: u32,
+    /// Full windows of successes until it is overstepped.
+    wait: u32,
 }
 
 /// Whether the site had as many dispatches at once as the window allows.
@@ -31,6 +45,7 @@ impl Window {
             size: START,
             successes: 0,
             deaf: 0,
+            ceiling: None,
         }
     }
 
@@ -45,12 +60,28 @@ impl Window {
         match used {
             Use::Partial => {}
             Use::Full => {
-                self.successes += 1;
-                if self.successes >= self.size && self.size < max {
-                    self.size += 1;
-                    self.successes = 0;
+                self.successes = self.successes.saturating_add(1);
+                if self.successes >= self.size.saturating_mul(self.windows()) && self.size < max {
+                    self.grow();
                 }
             }
+        }
+    }
+
+    /// Full windows of successes that it takes to grow.
+    fn windows(&self) -> u32 {
+        match self.ceiling {
+            Some(ceiling) if ceiling.size == self.size => ceiling.wait,
+            Some(_) | None => 1,
+        }
+    }
+
+    fn grow(&mut self) {
+        self.size += 1;
+        self.successes = 0;
+        // A whole window above it went well: the server bears more by now.
+        if self.ceiling.is_some_and(|c| self.size > c.size + 1) {
+            self.ceiling = None;
         }
     }
 
@@ -63,6 +94,11 @@ impl Window {
         }
         self.deaf = self.size;
         self.size = (self.size - 1).max(1);
+        let wait = self.ceiling.map_or(WAIT_FIRST, |ceiling| {
+            ceiling.wait.saturating_mul(2).min(WAIT_MAX)
+        });
+        let size = self.size;
+        self.ceiling = Some(Ceiling { size, wait });
     }
 }
 
@@ -123,7 +159,21 @@ mod tests {
                 }
             }
         }
-        assert!((4..=7).contains(&window.size()));
-        assert!(refused * 5 < total, "{refused} of {total} refused");
+        assert!((4..=6).contains(&window.size()));
+        assert!(refused * 100 < total, "{refused} of {total} refused");
+    }
+
+    #[test]
+    fn a_size_that_failed_is_tried_again_later_and_growth_is_quick_again_above_it() {
+        let mut window = Window::new();
+        window.failure();
+        let mut sizes = Vec::new();
+        for _ in 0..4 + 4 * 4 + 5 + 6 {
+            window.success(Use::Full, 100);
+            sizes.push(window.size());
+        }
+        assert_eq!(sizes[14..16], [4, 5], "after four windows of four");
+        assert_eq!(sizes[19..21], [5, 6]);
+        assert_eq!(sizes[25..27], [6, 7]);
     }
 }
