@@ -137,6 +137,14 @@ impl Table {
             .map(|compiled| Arc::clone(&compiled.rule))
     }
 
+    pub(crate) fn compiled(&self) -> &[CompiledRule] {
+        &self.rules
+    }
+
+    pub(crate) fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
     /// Every rule, in the order in which they are tried.
     pub fn rules(&self) -> impl Iterator<Item = RuleRow<'_>> {
         self.rules.iter().map(|compiled| RuleRow {
@@ -285,6 +293,34 @@ impl CompiledRule {
             && self.tls.is_none_or(|wanted| wanted == context.tls)
     }
 
+    /// Whether all matchers of this rule but `text` hold wherever those of the other one do.
+    pub(crate) fn asks_less_than(&self, other: &CompiledRule) -> bool {
+        self.codes.and(other.codes) == other.codes
+            && self.failures & other.failures == other.failures
+            && self.phases & other.phases == other.phases
+            && is_within(&other.providers, &self.providers)
+            && is_within(&other.enhanced, &self.enhanced)
+            && self.accepted_before <= other.accepted_before
+            && (self.tls.is_none() || self.tls == other.tls)
+    }
+
+    /// Indexes into the table's texts.
+    pub(crate) fn texts(&self) -> Range<usize> {
+        self.texts.clone()
+    }
+
+    pub(crate) fn is_default(&self) -> bool {
+        self.file == DEFAULT_FILE
+    }
+
+    pub(crate) fn speaks_of_replies(&self) -> bool {
+        self.failures == 0
+    }
+
+    pub(crate) fn has_example(&self) -> bool {
+        !self.examples.is_empty()
+    }
+
     /// The phase an example is tried in if it names none: rcpt where the rule allows it.
     fn first_phase(&self) -> Phase {
         if self.phases & phase_bit(Phase::Rcpt) != 0 {
@@ -305,6 +341,11 @@ impl CompiledRule {
             && self.accepted_before == 0
             && self.tls.is_none()
     }
+}
+
+/// Whether what a rule asks for is within what another one asks for; an empty list asks for nothing.
+fn is_within<T: PartialEq>(inner: &[T], outer: &[T]) -> bool {
+    outer.is_empty() || (!inner.is_empty() && inner.iter().all(|one| outer.contains(one)))
 }
 
 const ALL_PHASES: u16 = (1 << Phase::ALL.len()) - 1;

@@ -25,6 +25,8 @@ pub enum Policy {
     Explain(Explain),
     /// All rules, in the order in which they are tried
     List(List),
+    /// What is allowed and deserves a second look: rules that are never reached, texts found in every reply, rules without an example
+    Lint(Lint),
 }
 
 #[derive(Debug, Args)]
@@ -79,6 +81,14 @@ pub struct List {
 }
 
 #[derive(Debug, Args)]
+pub struct Lint {
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    tables: Tables,
+}
+
+#[derive(Debug, Args)]
 struct Tables {
     /// Table files of your own, tried before the default table in the order given
     #[arg(long = "files", value_name = "FILE", num_args = 1..)]
@@ -92,6 +102,7 @@ impl Policy {
             Policy::Test(test) => run_test(&test),
             Policy::Explain(explain) => run_explain(&explain),
             Policy::List(list) => run_list(&list),
+            Policy::Lint(lint) => run_lint(&lint),
         };
         match done {
             Ok(code) => code,
@@ -264,6 +275,37 @@ fn run_list(list: &List) -> Result<ExitCode, Trouble> {
         println!("{shown}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, Serialize)]
+struct Odd<'a> {
+    place: &'a str,
+    rule: &'a str,
+    message: &'a str,
+}
+
+/// Exit status 1 if there is something to look at, so that a script can ask before it installs a table.
+fn run_lint(lint: &Lint) -> Result<ExitCode, Trouble> {
+    let table = load(&lint.tables)?;
+    let findings = table.lint();
+    for finding in &findings {
+        if lint.json {
+            print_line(&Odd {
+                place: &finding.rule.place,
+                rule: &finding.rule.name,
+                message: &finding.message,
+            })?;
+        } else {
+            println!("{finding}");
+        }
+    }
+    if findings.is_empty() {
+        if !lint.json {
+            println!("{} rules, nothing to say", table.rules().count());
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::from(1))
 }
 
 fn load(tables: &Tables) -> Result<Table, Trouble> {
