@@ -2,6 +2,7 @@
 //! the only one that changes the queue's state, so every change sees all before it.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -15,6 +16,7 @@ use crate::journal::{AppendError, Journal};
 use crate::ledger::{Ahead, Ledger, Lookup};
 use crate::message::{Message, RecipientChange};
 use crate::record::{Encoded, Kind, Place};
+use crate::room::{self, Thrown};
 use crate::settle::changed;
 use crate::shared::{Pin, Shared};
 use crate::store::{Settled, StoreError};
@@ -196,6 +198,10 @@ impl Committer {
 
     fn commit(&mut self, operations: Vec<Operation>) {
         let (steps, highest) = self.judge(operations);
+        self.write(steps, highest);
+    }
+
+    fn write(&mut self, steps: Vec<Step>, highest: Option<QueueId>) {
         if steps.is_empty() {
             return;
         }
@@ -213,16 +219,27 @@ impl Committer {
                     step.answer();
                 }
             }
-            Err(AppendError::Full(error)) => {
-                let error = StoreError::Full(error.to_string());
-                refuse(steps.into_iter().map(|s| s.operation), &error);
-            }
+            Err(AppendError::Full(error)) => self.disk_full(steps, highest, &error),
             Err(AppendError::Failed(error)) => {
                 let reason = format!("the journal could not be written: {error}");
                 self.shared.stop(reason.clone());
                 let error = StoreError::Stopped(reason);
                 refuse(steps.into_iter().map(|s| s.operation), &error);
             }
+        }
+    }
+
+    /// New mail is refused. For the rest, above all for what has been delivered, the ballast goes.
+    fn disk_full(&mut self, steps: Vec<Step>, highest: Option<QueueId>, error: &io::Error) {
+        let full = StoreError::Full(error.to_string());
+        // Until the next look at the disk.
+        self.shared.ledger().short = Some(error.to_string());
+        let is_new = |step: &Step| matches!(step.operation.work, Work::Accept(_));
+        let (new, others): (Vec<_>, Vec<_>) = steps.into_iter().partition(is_new);
+        refuse(new.into_iter().map(|s| s.operation), &full);
+        match room::throw_ballast(&self.shared) {
+            Thrown::Now => self.write(others, highest),
+            Thrown::Before => refuse(others.into_iter().map(|s| s.operation), &full),
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use bytes::Bytes;
 use relay_observe::{Clock, Events};
@@ -20,6 +21,7 @@ use crate::message::{Message, NewMessage, Settlement};
 use crate::reclaim::Reclaim;
 use crate::record::{Encoded, Place, TooLarge};
 use crate::recover::recover;
+use crate::room;
 use crate::segment;
 use crate::select::Select;
 use crate::settle::accepted;
@@ -64,6 +66,7 @@ impl DiskStore {
         let ids = Ids::after(recovered.ledger.highest(), options.node);
         let places = Arc::new(Semaphore::new(options.waiting_max));
         let shared = Arc::new(Shared::new(layout, options, events, recovered.ledger));
+        room::look(&shared);
         let inbox = Arc::new(Inbox::default());
         let (index, jobs) = channel();
         let follower = Follower {
@@ -80,6 +83,7 @@ impl DiskStore {
                 emptying: None,
                 stuck: None,
             },
+            compact_from: Instant::now(),
         };
         let committer = Committer {
             shared: shared.clone(),
@@ -104,7 +108,7 @@ impl DiskStore {
     }
 
     async fn accept_new(&self, new: NewMessage) -> Result<Arc<Message>, StoreError> {
-        self.shared.ledger().may_write()?;
+        self.may_take()?;
         self.ids.saw(new.id);
         let encoded = Encoded::accepted(&new).map_err(too_large)?;
         let place = self.places.clone().acquire_owned();
@@ -114,6 +118,16 @@ impl DiskStore {
         };
         let work = Work::Accept(fresh(new));
         Ok(self.write(work, encoded, permit).await?.message)
+    }
+
+    fn may_take(&self) -> Result<(), StoreError> {
+        let stats = {
+            let ledger = self.shared.ledger();
+            ledger.may_write()?;
+            ledger.has_room()?;
+            ledger.stats()
+        };
+        room::within_limits(&self.shared.options, stats)
     }
 
     async fn settle_some(&self, settlement: Settlement) -> Result<Settled, StoreError> {
@@ -327,6 +341,10 @@ impl Store for DiskStore {
 
     fn accept(&self, message: NewMessage) -> Later<'_, Result<Arc<Message>, StoreError>> {
         Box::pin(self.accept_new(message))
+    }
+
+    fn may_accept(&self) -> Result<(), StoreError> {
+        self.may_take()
     }
 
     fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>> {

@@ -31,6 +31,9 @@ impl Layout {
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
     }
+    pub(crate) fn ballast(&self) -> PathBuf {
+        self.root.join("ballast")
+    }
     pub(crate) fn index(&self, number: u32) -> PathBuf {
         self.root.join(format!("index-{number}"))
     }

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use relay_smtp::QueueId;
 use tokio::sync::oneshot;
 
+use crate::compact;
 use crate::index::{Applied, Index, IndexError, panic_text};
 use crate::ledger::Lookup;
 use crate::message::Message;
 use crate::reclaim::Reclaim;
 use crate::record::Place;
+use crate::room;
 use crate::shared::{Pin, Pinned, Shared};
 use crate::store::StoreError;
 
@@ -55,6 +57,8 @@ pub(crate) struct Scanned {
 
 /// Messages that one scan reads from the index: lists go in such steps, so that nothing waits long.
 const SCAN_ROWS: usize = 500;
+/// After compaction has failed.
+const COMPACT_AGAIN_AFTER: Duration = Duration::from_secs(3600);
 /// Between two steps of copying messages forward.
 const RECLAIM_EVERY: Duration = Duration::from_millis(10);
 
@@ -66,6 +70,8 @@ pub(crate) struct Follower {
     /// How far the index on disk is.
     pub(crate) applied: Applied,
     pub(crate) reclaim: Reclaim,
+    /// Not compacted before then.
+    pub(crate) compact_from: Instant,
 }
 
 impl Follower {
@@ -106,8 +112,10 @@ impl Follower {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if Instant::now() >= due {
+                room::look(&self.shared);
                 self.catch_up();
                 self.reclaim.go_on(self.applied);
+                self.compact();
                 due = Instant::now() + every;
             }
             self.empty_some();
@@ -128,6 +136,24 @@ impl Follower {
             Err(error) => self
                 .shared
                 .stop(format!("the index could not be written: {error}")),
+        }
+    }
+
+    /// Gives a file back that is far too large. After an error all stays as it is, for a while.
+    fn compact(&mut self) {
+        if self.compact_from > Instant::now() {
+            return;
+        }
+        let (shared, index) = (&self.shared, &self.index);
+        let messages = shared.ledger().stats().messages;
+        let made = match compact::worth_it(index, &shared.options, messages) {
+            Ok(true) => compact::compact(&shared.layout, &shared.options, index),
+            Ok(false) => return,
+            Err(error) => Err(error),
+        };
+        match made {
+            Ok(index) => self.index = index,
+            Err(_) => self.compact_from = Instant::now() + COMPACT_AGAIN_AFTER,
         }
     }
 

@@ -83,6 +83,7 @@ pub(crate) enum IndexError {
 #[derive(Debug)]
 pub(crate) struct Index {
     db: sled::Db,
+    directory: PathBuf,
 }
 
 impl Index {
@@ -101,10 +102,11 @@ impl Index {
         // Some torn files make sled 0.34 panic in here instead of answering an error.
         let db = catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|panic| IndexError::Panic(panic_text(&*panic)))??;
-        let index = Index { db };
-        sync_created(directory).map_err(files)?;
+        let directory = directory.to_owned();
+        let index = Index { db, directory };
+        sync_created(&index.directory).map_err(files)?;
         index.check_hook()?;
-        if has_blobs(directory).map_err(files)? {
+        if has_blobs(&index.directory).map_err(files)? {
             return Err(IndexError::Damaged(
                 "blobs/ is not empty: a value was too large and was never synced".to_owned(),
             ));
@@ -160,6 +162,40 @@ impl Index {
             bytes.extend_from_slice(&value.ok_or_else(|| missing(id, part))?);
         }
         row(id, &bytes, parts).map(Some)
+    }
+
+    /// Size of sled's file.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        let found = std::fs::metadata(self.directory.join("db"));
+        found.map_or(0, |found| found.len())
+    }
+
+    /// Bytes of keys and values; counted until they come to `limit`.
+    pub(crate) fn live_bytes_upto(&self, limit: u64) -> Result<u64, IndexError> {
+        let mut bytes = 0;
+        for row in self.db.iter() {
+            let (key, value) = row?;
+            bytes += (key.len() + value.len()) as u64;
+            if bytes >= limit {
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Writes everything into another index, and syncs that.
+    pub(crate) fn copy_into(&self, other: &Index) -> Result<(), IndexError> {
+        let mut batch = sled::Batch::default();
+        for (count, row) in self.db.iter().enumerate() {
+            let (key, value) = row?;
+            batch.insert(key, value);
+            if count % 1000 == 999 {
+                other.db.apply_batch(std::mem::take(&mut batch))?;
+            }
+        }
+        other.db.apply_batch(batch)?;
+        other.db.flush()?;
+        Ok(())
     }
 
     /// Up to `limit` messages after `after`, in id order.

@@ -29,6 +29,8 @@ pub(crate) struct Ledger {
     records: u64,
     /// Records that the index has not been given yet.
     pub(crate) unapplied: u64,
+    /// Why no mail is accepted for now.
+    pub(crate) short: Option<String>,
     /// Why nothing is written any more.
     pub(crate) stopped: Option<String>,
 }
@@ -105,6 +107,7 @@ impl Ledger {
             commits: 0,
             records: 0,
             unapplied: 0,
+            short: None,
             stopped: None,
         }
     }
@@ -336,6 +339,14 @@ impl Ledger {
     pub(crate) fn may_write(&self) -> Result<(), StoreError> {
         match &self.stopped {
             Some(reason) => Err(StoreError::Stopped(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether mail may come in, as far as the disk is concerned.
+    pub(crate) fn has_room(&self) -> Result<(), StoreError> {
+        match &self.short {
+            Some(reason) => Err(StoreError::Full(reason.clone())),
             None => Ok(()),
         }
     }

@@ -4,6 +4,7 @@
 //! It never decides when or whether something is tried, and never speaks to a peer.
 
 mod commit;
+mod compact;
 pub mod device;
 pub mod disk;
 mod files;
@@ -18,6 +19,7 @@ pub mod message;
 mod reclaim;
 mod record;
 mod recover;
+mod room;
 mod segment;
 pub mod select;
 mod settle;

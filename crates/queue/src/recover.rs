@@ -73,6 +73,7 @@ pub(crate) fn recover(
         records: 0,
         truncated_bytes: 0,
     };
+    make_room(layout, options);
     let directory = layout.journal();
     let mut segments = segment::numbers(&directory).map_err(at(&directory))?;
     let (index, mut ledger) = recovery.open_index(&segments)?;
@@ -104,6 +105,15 @@ pub(crate) fn recover(
         journal,
         first_segment: segments.first().copied().unwrap_or(newest + 1),
     })
+}
+
+/// A start needs a segment and some of the index's file: on a full disk the ballast goes for it.
+fn make_room(layout: &Layout, options: &Options) {
+    let needed = 2 * u64::from(options.segment_bytes);
+    let space = options.device.space(layout.root());
+    if space.is_ok_and(|space| space.free_bytes < needed) {
+        let _ = std::fs::remove_file(layout.ballast());
+    }
 }
 
 /// Refuses what is not ours to touch, takes the lock, makes what is missing.

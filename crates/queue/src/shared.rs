@@ -35,6 +35,20 @@ pub struct Options {
     pub index_cache_bytes: u64,
     /// Finished messages that are remembered. Default 1000.
     pub remembered: usize,
+    /// Unfinished messages, and bytes of their bodies, from which on nothing more is accepted. Reports on bounces
+    /// are. Default 5 million messages; bytes without a limit of their own.
+    pub messages_max: u64,
+    pub bytes_max: u64,
+    /// Free space that mail may not take: so many bytes, default 4 GiB,
+    pub free_bytes: u64,
+    /// or this share of a small disk if that is less. Default 10 %.
+    pub free_percent: u8,
+    /// A file that is deleted on a full disk, so that outcomes of deliveries can still be written; 0: none.
+    /// Default 96 MiB: a segment, and something for the index.
+    pub ballast_bytes: u64,
+    /// From this size on the index's file is copied when less than a tenth of it is needed. Default
+    /// 128 MiB.
+    pub compact_bytes: u64,
     /// From this age on the last messages of a segment are copied forward, so that it can be deleted.
     /// Default 1 day.
     pub carry_after: Duration,
@@ -54,6 +68,12 @@ impl Default for Options {
             index_records: 10_000,
             index_cache_bytes: 32 << 20,
             remembered: 1000,
+            messages_max: 5_000_000,
+            bytes_max: u64::MAX,
+            free_bytes: 4 << 30,
+            free_percent: 10,
+            ballast_bytes: 96 << 20,
+            compact_bytes: 128 << 20,
             carry_after: Duration::from_secs(86_400),
             device: Arc::new(SystemDevice),
         }

@@ -23,6 +23,11 @@ pub trait Store: Send + Sync + 'static {
     /// Takes a message over. `Ok` means: survives a power cut. Times are kept to the millisecond.
     fn accept(&self, message: NewMessage) -> Later<'_, Result<Arc<Message>, StoreError>>;
 
+    /// Whether a message would be accepted now, so that a sender can be told before it sends. Cheap.
+    fn may_accept(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Changes recipients' states; a message whose recipients are all final leaves the queue.
     /// Returns the message as it now is, and the accepted DSNs. Unknown ids: `StoreError::Unknown`.
     fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>>;

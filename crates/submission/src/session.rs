@@ -239,6 +239,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
     }
 
     fn mail(&self, mail: &Mail) -> Reply {
+        // Said before the client has sent it all.
+        if let Err(error) = self.world.store.may_accept() {
+            return refusal_of(&error);
+        }
         let allowed = match &self.user {
             None => Ok(()),
             Some(user) => limits::may_send_as(user, &mail.reverse_path)

@@ -227,6 +227,8 @@ pub(crate) struct TestStore {
     /// accept takes a permit and waits where there is none.
     pub(crate) permits: Semaphore,
     pub(crate) failure: Mutex<Option<StoreError>>,
+    /// What it says when asked whether it would accept.
+    pub(crate) unwilling: Mutex<Option<StoreError>>,
 }
 
 impl TestStore {
@@ -235,6 +237,7 @@ impl TestStore {
             inner: MemoryStore::new(clock),
             permits: Semaphore::new(1_000_000),
             failure: Mutex::default(),
+            unwilling: Mutex::default(),
         }
     }
 
@@ -266,6 +269,11 @@ impl Store for TestStore {
                 None => self.inner.accept(message).await,
             }
         })
+    }
+
+    fn may_accept(&self) -> Result<(), StoreError> {
+        let unwilling = self.unwilling.lock().expect("not poisoned").clone();
+        unwilling.map_or(Ok(()), Err)
     }
 
     fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>> {

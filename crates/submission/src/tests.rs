@@ -210,6 +210,18 @@ async fn a_store_that_cannot_take_it_leaves_the_message_with_the_client() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_queue_says_so_to_mail() {
+    let relay = Relay::new(TRUSTING);
+    let mut client = relay.greeted(LOCAL).await;
+    let unwilling = |error| *relay.store.unwilling.lock().expect("not poisoned") = error;
+    unwilling(Some(StoreError::Full("2 messages".into())));
+    let reply = client.say("MAIL FROM:<a@app.example>").await;
+    assert!(reply.starts_with("452 4.3.1 "), "{reply}");
+    unwilling(None);
+    assert!(client.submit("text\r\n").await.starts_with("250 "));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_during_the_commit_is_told_of_and_its_message_is_sent() {
     let mut relay = Relay::new(TRUSTING);
     relay.store.hold();

@@ -23,6 +23,9 @@ pub fn options() -> Options {
     Options {
         segment_bytes: 64 << 10,
         index_cache_bytes: 1 << 20,
+        ballast_bytes: 64 << 10,
+        // The disk that the tests run on may be as full as it likes.
+        free_percent: 0,
         ..Options::default()
     }
 }

@@ -6,8 +6,10 @@
 )]
 
 mod common;
+mod compacting;
 mod concurrent;
 mod damage;
 mod durable;
+mod failing;
 mod reclaim;
 mod twin;

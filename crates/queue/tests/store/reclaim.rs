@@ -56,7 +56,7 @@ async fn stragglers(directory: &Path) -> Vec<(Message, Bytes)> {
 }
 
 /// Lets the threads of the store work until something has come about.
-async fn until(what: &str, mut reached: impl FnMut() -> bool) {
+pub async fn until(what: &str, mut reached: impl FnMut() -> bool) {
     let started = std::time::Instant::now();
     while !reached() {
         assert!(started.elapsed() < Duration::from_secs(60), "never: {what}");
