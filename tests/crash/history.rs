@@ -162,13 +162,15 @@ impl History {
         }
     }
 
+    /// How many messages had their 250.
+    pub fn promised(&self) -> usize {
+        let promises = self.offered.iter().filter_map(Offered::promise);
+        promises.count()
+    }
+
     /// Figures for the reader of a test's output.
     pub fn summary(&self) -> String {
-        let promised = self
-            .offered
-            .iter()
-            .filter(|o| o.promise().is_some())
-            .count();
+        let promised = self.promised();
         let lost = self
             .offered
             .iter()

@@ -160,6 +160,16 @@ fn what_stays_in_the_queue_or_in_quarantine_is_seen() {
     );
 }
 
+#[test]
+fn a_refused_message_is_seen() {
+    let mut history = good();
+    history.offered[0].answer = Offer::Refused("452 4.3.1 full".to_owned());
+    complains_of(
+        &history,
+        &["not calm: [\"a@takes.example\", \"b@takes.example\"] in life 1 heard 452 4.3.1 full"],
+    );
+}
+
 /// Exactly these complaints, by how they begin.
 fn complains_of(history: &History, expected: &[&str]) {
     let complaints = judge(history);

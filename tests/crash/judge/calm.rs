@@ -1,8 +1,21 @@
-//! Is all quiet in the end: an empty queue, and nothing that could not be read?
+//! Was all well: no message refused, and in the end an empty queue and nothing that could not be read?
+
+use relay_testkit::Offer;
 
 use crate::history::History;
 
 pub fn check(history: &History) -> Vec<String> {
+    // A relay that took nothing would lose nothing. This load gives no reason to refuse.
+    let refused = history
+        .offered
+        .iter()
+        .filter_map(|offered| match &offered.answer {
+            Offer::Refused(reply) => Some(format!(
+                "not calm: {:?} in life {} heard {reply}",
+                offered.recipients, offered.life
+            )),
+            Offer::Promised(_) | Offer::Lost => None,
+        });
     let left = history.left.iter().map(|left| {
         format!(
             "not calm: {} of {} is still queued",
@@ -14,5 +27,5 @@ pub fn check(history: &History) -> Vec<String> {
         .quarantined
         .iter()
         .map(|name| format!("not calm: {name} lies in quarantine"));
-    left.chain(quarantined).collect()
+    refused.chain(left).chain(quarantined).collect()
 }
