@@ -52,6 +52,36 @@ fn held_mail_waits_through_flush_and_restart_until_it_is_released() {
 }
 
 #[test]
+fn mail_that_a_rule_holds_names_the_rule_and_waits_through_a_restart() {
+    let network = network();
+    let mx = network.mx(2, "first 1 RCPT TO => 550 5.7.1 Look at this one");
+    let table = tempfile::NamedTempFile::new().unwrap();
+    let rule = "[[rule]]\nname = \"look-first\"\ntext = 'Look at this one'\n\
+                category = \"policy-rejected\"\naction = \"hold\"\n\
+                explain = \"Somebody wants to look.\"\nfix = \"Look at it.\"\n\
+                example = [\"550 5.7.1 Look at this one\"]\n";
+    std::fs::write(table.path(), rule).unwrap();
+    let policy = format!("[policy]\nfiles = [\"{}\"]\n", table.path().display());
+    let mut relay = relay(&network, &policy);
+    let id = submit(&relay, "app@sender.example", &["a@rcpt.example"]);
+    relay.recipient_becomes("held");
+    relay.restart();
+    relay.relayctl(&["queue", "flush"]);
+    assert_eq!(relay.recipient_becomes("held")["rule"], "look-first");
+    let shown = text(&relay.relayctl(&["queue", "show", &id]));
+    for words in [
+        "held by rule look-first",
+        "Look at it.",
+        "queue release --id",
+    ] {
+        assert!(shown.contains(words), "{words} is missing in:\n{shown}");
+    }
+    relay.relayctl(&["queue", "release", "--rule", "look-first"]);
+    until("the released one arrives", || mx.mail().pop());
+    relay.drained();
+}
+
+#[test]
 fn held_mail_that_is_released_after_its_time_gets_one_last_try() {
     let network = network();
     let sender = network.mx(3, "");
