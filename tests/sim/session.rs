@@ -120,6 +120,9 @@ impl World {
 
     /// A transaction for the next recipients is over.
     pub fn transacted(&mut self, id: SessionId) {
+        if self.dies(id) == Go::Stop {
+            return;
+        }
         let session = self.sessions.get_mut(&id).unwrap();
         let site = session.site;
         let work = session.work.as_mut().unwrap();
@@ -246,11 +249,9 @@ impl World {
         self.come(seconds, Coming::Write(key));
         self.fact(&Fact::Carried { session: id });
         self.tell(Event::Carried { session: id, news });
-        // Now and then a session dies of a fault of its own.
-        if self.rng.random_bool(0.002) {
-            return self.closed(id);
+        if self.dies(id) == Go::On {
+            self.tell(Event::Ready(id));
         }
-        self.tell(Event::Ready(id));
     }
 
     pub fn write(&mut self, key: Key) {
@@ -282,6 +283,15 @@ impl World {
         };
         let hop = hop_named(key.1);
         self.tell(Event::Settled { hop, report });
+    }
+
+    /// Now and then a session dies of a fault of its own, with work or without.
+    fn dies(&mut self, id: SessionId) -> Go {
+        if self.rng.random_bool(0.003) {
+            self.closed(id);
+            return Go::Stop;
+        }
+        Go::On
     }
 
     pub fn closed(&mut self, id: SessionId) {

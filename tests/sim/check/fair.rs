@@ -70,13 +70,14 @@ impl Fair {
     }
 
     /// The job as it is in the queue now.
-    fn refresh(&mut self, key: Key, store: &Store) {
+    fn refresh(&mut self, now: Timestamp, key: Key, store: &Store) {
         let jobs = self.open.entry(self.hops[key.1]).or_default();
         match store.due_again(key) {
             None => drop(jobs.remove(&key)),
             Some(due) => {
                 let job = Job {
-                    due,
+                    // One whose session broke off has been due for long; it comes back now.
+                    due: due.max(now),
                     sender: store.mail(key.0).sender,
                     in_flight: InFlight::No,
                 };
@@ -85,10 +86,10 @@ impl Fair {
         }
     }
 
-    fn refresh_all(&mut self, id: relay_smtp::QueueId, store: &Store) {
+    fn refresh_all(&mut self, now: Timestamp, id: relay_smtp::QueueId, store: &Store) {
         let hops: BTreeSet<usize> = store.mail(id).recipients.iter().map(|r| r.hop).collect();
         for hop in hops {
-            self.refresh((id, hop), store);
+            self.refresh(now, (id, hop), store);
         }
     }
 }
@@ -96,7 +97,7 @@ impl Fair {
 impl Check for Fair {
     fn see(&mut self, now: Timestamp, fact: &Fact<'_>, store: &Store) {
         match fact {
-            Fact::Accepted { id } => self.refresh_all(*id, store),
+            Fact::Accepted { id } => self.refresh_all(now, *id, store),
             Fact::Discarded { id } => {
                 for jobs in self.open.values_mut() {
                     jobs.retain(|key, _| key.0 != *id);
@@ -106,11 +107,11 @@ impl Check for Fair {
                 let sender = store.mail(key.0).sender;
                 self.assigned(now, *site, *key, sender);
             }
-            Fact::Back { key } => self.refresh(*key, store),
+            Fact::Back { key } => self.refresh(now, *key, store),
             // Expired without a session.
             Fact::Written { key, ends, .. } => {
                 if ends.iter().any(|&(_, end)| end == End::Expired) {
-                    self.refresh(*key, store);
+                    self.refresh(now, *key, store);
                 }
             }
             Fact::Flushed { keys } => self.flushed.extend(keys.iter().copied()),

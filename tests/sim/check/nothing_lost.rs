@@ -23,6 +23,16 @@ struct Copies {
     doubts: u32,
 }
 
+impl NothingLost {
+    /// What was not written of these is not known: it is tried once more.
+    fn forgot(&mut self, of: impl Fn(QueueId) -> bool) {
+        for place in self.unwritten.extract_if(.., |place| of(place.0)) {
+            let copies = self.copies.entry(place).or_default();
+            copies.doubts = copies.with_peer;
+        }
+    }
+}
+
 impl Check for NothingLost {
     fn see(&mut self, now: Timestamp, fact: &Fact<'_>, store: &Store) {
         match fact {
@@ -56,19 +66,14 @@ impl Check for NothingLost {
                     }
                 }
             }
-            Fact::Restarted => {
-                for place in self.unwritten.drain(..) {
-                    let copies = self.copies.entry(place).or_default();
-                    copies.doubts = copies.with_peer;
-                }
-            }
+            Fact::Back { key } => self.forgot(|id| id == key.0),
+            Fact::Restarted => self.forgot(|_| true),
             Fact::Accepted { .. }
             | Fact::Discarded { .. }
             | Fact::Limits { .. }
             | Fact::Opened { .. }
             | Fact::Assigned { .. }
             | Fact::Carried { .. }
-            | Fact::Back { .. }
             | Fact::Quit { .. }
             | Fact::Closed { .. }
             | Fact::Flushed { .. }
