@@ -128,6 +128,8 @@ pub(crate) struct TooLarge(usize);
 
 /// 1 GiB: offsets in a segment stay within 32 bits.
 pub(crate) const MAX_BYTES: usize = 1 << 30;
+/// Combining two checksums takes as long as reading so many bytes again.
+const COMBINED_FROM: usize = 256 << 10;
 
 impl Encoded {
     pub(crate) fn accepted(new: &NewMessage) -> Result<Encoded, TooLarge> {
@@ -184,11 +186,15 @@ impl Encoded {
                 (body, crc)
             })
             .collect();
-        // Combined, so that every byte is looked at once, and not on the commit thread.
+        // Here, and not on the commit thread. Large bodies are looked at once.
         let crc = bodies
             .iter()
             .fold(payload_crc(id, &head), |crc, (body, of_body)| {
-                crc32c::crc32c_combine(crc, *of_body, body.len())
+                if body.len() < COMBINED_FROM {
+                    crc32c::crc32c_append(crc, body)
+                } else {
+                    crc32c::crc32c_combine(crc, *of_body, body.len())
+                }
             });
         Ok(Encoded {
             id,

@@ -92,6 +92,16 @@ fn every_kind_is_read_back_as_it_was_written() {
     }
 }
 
+#[test]
+fn a_body_of_any_size_is_found_whole() {
+    for size in [0, 1, COMBINED_FROM - 1, COMBINED_FROM, COMBINED_FROM + 4097] {
+        let mut new = message(5, "");
+        new.body = vec![b'x'; size].into();
+        let written = bytes(Kind::Accepted, &Encoded::accepted(&new).unwrap());
+        assert!(read(&written, STAMP, 4096).is_ok(), "{size}");
+    }
+}
+
 /// These bytes lie on disks. Where this fails, the record's version has to rise, and this relayd
 /// still has to read the old one.
 #[test]
