@@ -157,7 +157,19 @@ impl Scheduler {
             site.in_flight -= 1;
             site.open_after = now + BROKEN_OFF_PAUSE;
         }
+        let urge = self.jobs.slot(job).urge;
         self.finish(job, Some(now + BROKEN_OFF_PAUSE), afterwards, now);
+        self.keep_flushed(job, urge);
+    }
+
+    /// A flush is the operator's word: it holds until the job has really been carried out once, so
+    /// that recipients whose own time is hours away are still meant after a session that broke off.
+    fn keep_flushed(&mut self, job: JobRef, before: Urge) {
+        let slot = self.jobs.slot_mut(job);
+        match (slot.place, before) {
+            (Place::Waiting, Urge::Flushed | Urge::WasFlushed) => slot.urge = Urge::WasFlushed,
+            (_, Urge::Normal | Urge::Flushed | Urge::WasFlushed) => {}
+        }
     }
 
     pub(crate) fn settled(&mut self, hop: &NextHop, report: &Report, now: Micros) {

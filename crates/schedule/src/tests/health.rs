@@ -197,6 +197,26 @@ fn a_flush_of_a_dead_site_is_one_probe() {
 }
 
 #[test]
+fn what_was_flushed_and_broke_off_is_still_meant_with_all_its_recipients() {
+    check(
+        100,
+        "
+        add 1 d.test due=+900
+        flush all
+        = resolve d.test
+        site d.test S connections=1
+        = open s1 S by d.test
+        ready s1
+        = assign s1 1 all
+        closed s1
+        T +2
+        = open s2 S by d.test
+        ready s2
+        = assign s2 1 all",
+    );
+}
+
+#[test]
 fn what_was_flushed_in_vain_goes_with_all_its_recipients_when_the_site_is_back() {
     check(
         100,
