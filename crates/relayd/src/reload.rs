@@ -79,9 +79,6 @@ impl Reloader {
         self.accepting
             .reload(relay_submission::Settings::new(&config), listener_tls);
         self.sending
-            .router
-            .reload(relay_deliver::run::route_settings(&config));
-        self.sending
             .settings
             .store(Arc::new(relay_deliver::world::Settings {
                 config: config.clone(),
@@ -89,6 +86,7 @@ impl Reloader {
                 signers,
             }));
         self.config.store(config);
+        // Also tells the router.
         self.delivery.reload().await;
         self.events.emit(Event::Reloaded);
         warnings
