@@ -40,14 +40,14 @@ pub(crate) fn compact(
     let number = layout.current().ok_or_else(missing)?;
     let path = layout.index(number + 1);
     if path.exists() {
-        std::fs::remove_dir_all(&path).map_err(files(&path))?;
+        layout.remove_index(number + 1).map_err(files(&path))?;
     }
-    let copy = Index::open(&path, options.index_cache_bytes)?;
+    let copy = Index::open(&*options.device, &path, options.index_cache_bytes)?;
     index.copy_into(&copy)?;
     layout
         .write_current(number + 1)
         .map_err(files(layout.root()))?;
     // Removed at the next start if not now.
-    let _ = std::fs::remove_dir_all(layout.index(number));
+    let _ = layout.remove_index(number);
     Ok(copy)
 }

@@ -61,7 +61,7 @@ impl DiskStore {
         events: Events,
         options: Options,
     ) -> Result<DiskStore, OpenError> {
-        let layout = Layout::new(directory);
+        let layout = Layout::new(directory, &options.device);
         let recovered = recover(&layout, &options, &events)?;
         let ids = Ids::after(recovered.ledger.highest(), options.node);
         let places = Arc::new(Semaphore::new(options.waiting_max));

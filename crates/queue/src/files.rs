@@ -1,25 +1,30 @@
 //! The state directory: its lock, its version, which index is current, what was set aside.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::device::{Device, write_synced};
 
 /// What stands in `VERSION`: the layout of the directory and the record format.
 pub(crate) const VERSION: &str = "2";
 /// Without messages that were copied forward; else the same.
 pub(crate) const VERSION_1: &str = "1";
 
-/// Paths in the state directory.
+/// Paths in the state directory, and the disk that it is on.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     root: PathBuf,
+    device: Arc<dyn Device>,
 }
 
 impl Layout {
-    pub(crate) fn new(root: &Path) -> Layout {
+    pub(crate) fn new(root: &Path, device: &Arc<dyn Device>) -> Layout {
         Layout {
             root: root.to_owned(),
+            device: device.clone(),
         }
     }
     pub(crate) fn root(&self) -> &Path {
@@ -51,18 +56,15 @@ impl Layout {
         self.replace("VERSION", VERSION)
     }
 
-    /// Makes the directories that are missing; mail is nobody else's to read.
+    /// Makes the directories that are missing.
     pub(crate) fn make(&self) -> io::Result<()> {
         for directory in [self.root.clone(), self.journal(), self.quarantine()] {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)?;
+            self.device.make_directory(&directory)?;
         }
-        sync_directory(&self.root)?;
+        self.device.sync_directory(&self.root)?;
         match self.root.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-            Some(_) | None => sync_directory(Path::new(".")),
+            Some(parent) if !parent.as_os_str().is_empty() => self.device.sync_directory(parent),
+            Some(_) | None => self.device.sync_directory(Path::new(".")),
         }
     }
 
@@ -110,9 +112,18 @@ impl Layout {
             return Ok(());
         }
         if to.exists() {
-            fs::remove_dir_all(&to)?;
+            self.device.remove_tree(&to)?;
         }
-        fs::rename(from, to)
+        self.device.rename(&from, &to)
+    }
+
+    /// Removes an index that is not used any more.
+    pub(crate) fn remove_index(&self, number: u32) -> io::Result<()> {
+        self.device.remove_tree(&self.index(number))
+    }
+
+    pub(crate) fn remove_ballast(&self) -> io::Result<()> {
+        self.device.remove(&self.ballast())
     }
 
     /// Keeps bytes of a segment that could not be read, with the reason beside them.
@@ -126,33 +137,18 @@ impl Layout {
         let path = self
             .quarantine()
             .join(format!("seg-{segment:010}-{offset}.record"));
-        write_synced(&path, bytes)?;
-        write_synced(&path.with_extension("reason"), reason.as_bytes())?;
-        sync_directory(&self.quarantine())?;
+        write_synced(&*self.device, &path, bytes)?;
+        let beside = path.with_extension("reason");
+        write_synced(&*self.device, &beside, reason.as_bytes())?;
+        self.device.sync_directory(&self.quarantine())?;
         Ok(path)
     }
 
     /// Writes a small file so that it is there whole or not at all.
     fn replace(&self, name: &str, text: &str) -> io::Result<()> {
         let new = self.root.join(format!("{name}.new"));
-        write_synced(&new, format!("{text}\n").as_bytes())?;
-        fs::rename(&new, self.root.join(name))?;
-        sync_directory(&self.root)
+        write_synced(&*self.device, &new, format!("{text}\n").as_bytes())?;
+        self.device.rename(&new, &self.root.join(name))?;
+        self.device.sync_directory(&self.root)
     }
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Makes created, renamed and removed names in a directory last.
-pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
 }

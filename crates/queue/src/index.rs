@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use relay_smtp::QueueId;
 
-use crate::files::sync_directory;
+use crate::device::Device;
 use crate::message::Message;
 use crate::record::{Place, from_postcard, to_postcard};
 use crate::sync_hook;
@@ -88,13 +88,17 @@ pub(crate) struct Index {
 
 impl Index {
     /// Opens or makes the index in `directory`. `cache_bytes`: memory that sled may use for pages.
-    pub(crate) fn open(directory: &Path, cache_bytes: u64) -> Result<Index, IndexError> {
+    pub(crate) fn open(
+        device: &dyn Device,
+        directory: &Path,
+        cache_bytes: u64,
+    ) -> Result<Index, IndexError> {
         let files = |error| IndexError::Files {
             path: directory.to_owned(),
             error,
         };
         wait_for_previous(directory).map_err(files)?;
-        remove_half_made_snapshots(directory).map_err(files)?;
+        remove_half_made_snapshots(device, directory).map_err(files)?;
         let config = sled::Config::new()
             .path(directory)
             .cache_capacity(cache_bytes)
@@ -104,7 +108,7 @@ impl Index {
             .map_err(|panic| IndexError::Panic(panic_text(&*panic)))??;
         let directory = directory.to_owned();
         let index = Index { db, directory };
-        sync_created(&index.directory).map_err(files)?;
+        sync_created(device, &index.directory).map_err(files)?;
         index.check_hook()?;
         if has_blobs(&index.directory).map_err(files)? {
             return Err(IndexError::Damaged(
@@ -323,7 +327,7 @@ fn wait_for_previous(directory: &Path) -> io::Result<()> {
 
 /// A kill while sled writes a snapshot leaves a file that can keep it from opening; it is only a
 /// shortcut for sled's own recovery.
-fn remove_half_made_snapshots(directory: &Path) -> io::Result<()> {
+fn remove_half_made_snapshots(device: &dyn Device, directory: &Path) -> io::Result<()> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -334,19 +338,20 @@ fn remove_half_made_snapshots(directory: &Path) -> io::Result<()> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with("snap.") && name.ends_with(".generating") {
-            std::fs::remove_file(entry.path())?;
+            device.remove(&entry.path())?;
         }
     }
     Ok(())
 }
 
 /// sled never syncs `conf` nor the names of its files.
-fn sync_created(directory: &Path) -> io::Result<()> {
+fn sync_created(device: &dyn Device, directory: &Path) -> io::Result<()> {
     for name in ["conf", "db"] {
-        File::open(directory.join(name))?.sync_all()?;
+        device.sync_all(&File::open(directory.join(name))?)?;
     }
-    sync_directory(directory)?;
-    directory.parent().map_or(Ok(()), sync_directory)
+    device.sync_directory(directory)?;
+    let parent = directory.parent();
+    parent.map_or(Ok(()), |parent| device.sync_directory(parent))
 }
 
 fn has_blobs(directory: &Path) -> io::Result<bool> {
@@ -366,11 +371,12 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::SystemDevice;
 
     #[test]
     fn every_flush_of_sled_goes_through_our_fdatasync() {
         let directory = tempfile::tempdir().unwrap();
-        let index = Index::open(&directory.path().join("index-1"), 1 << 20).unwrap();
+        let index = Index::open(&SystemDevice, &directory.path().join("index-1"), 1 << 20).unwrap();
         let before = sync_hook::calls();
         let position = Position {
             segment: 1,
@@ -389,10 +395,10 @@ mod tests {
     fn a_half_made_snapshot_is_removed_before_opening() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("index-1");
-        drop(Index::open(&path, 1 << 20).unwrap());
+        drop(Index::open(&SystemDevice, &path, 1 << 20).unwrap());
         let snapshot = path.join("snap.00000000000003E8.generating");
         std::fs::write(&snapshot, b"half").unwrap();
-        drop(Index::open(&path, 1 << 20).unwrap());
+        drop(Index::open(&SystemDevice, &path, 1 << 20).unwrap());
         assert!(!snapshot.exists());
     }
 }

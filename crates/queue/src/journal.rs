@@ -139,7 +139,7 @@ impl Journal {
             Ok(()) => Ok(next),
             Err(error) => {
                 // As if it had not been made: its number is wanted again.
-                let _ = std::fs::remove_file(path(&self.directory, number));
+                let _ = self.device.remove(&path(&self.directory, number));
                 Err(error)
             }
         }
@@ -177,7 +177,8 @@ impl Drop for Journal {
     fn drop(&mut self) {
         // Not needed any more; a start would remove it, too.
         if let Some(Ok(Ok(unused))) = self.next.take().map(JoinHandle::join) {
-            let _ = std::fs::remove_file(path(&self.directory, unused.stamp.segment));
+            let unused = path(&self.directory, unused.stamp.segment);
+            let _ = self.device.remove(&unused);
         }
     }
 }

@@ -5,7 +5,6 @@
 //! that began it, or a rebuild would bring the message back. Only what the index on disk has behind
 //! it goes.
 
-use std::io;
 use std::sync::Arc;
 
 use relay_observe::{Clock, Event};
@@ -13,6 +12,7 @@ use relay_smtp::QueueId;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::commit::{Inbox, Operation, Work};
+use crate::device::remove_if_there;
 use crate::follow::Loaded;
 use crate::index::Applied;
 use crate::record::Encoded;
@@ -70,11 +70,9 @@ impl Reclaim {
         let keep_from = needed.map_or(reached, |needed| needed.min(reached));
         while self.first_segment < keep_from {
             let path = segment::path(&self.shared.layout.journal(), self.first_segment);
-            match std::fs::remove_file(path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                // Tried again the next time; it costs space only.
-                Err(_) => return,
+            // Tried again the next time if it fails; it costs space only.
+            if remove_if_there(&*self.shared.options.device, &path).is_err() {
+                return;
             }
             self.first_segment += 1;
         }

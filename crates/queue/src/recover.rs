@@ -112,7 +112,7 @@ fn make_room(layout: &Layout, options: &Options) {
     let needed = 2 * u64::from(options.segment_bytes);
     let space = options.device.space(layout.root());
     if space.is_ok_and(|space| space.free_bytes < needed) {
-        let _ = std::fs::remove_file(layout.ballast());
+        let _ = layout.remove_ballast();
     }
 }
 
@@ -207,7 +207,8 @@ impl Recovery<'_> {
                 Ok(_) if index.segment >= number => return Ok(()),
                 Ok(_) | Err(Headless::Empty) => {
                     segments.pop();
-                    std::fs::remove_file(&path).map_err(at(&path))?;
+                    let device = &self.options.device;
+                    device.remove(&path).map_err(at(&path))?;
                     continue;
                 }
                 // Replay quarantines it.
@@ -220,8 +221,9 @@ impl Recovery<'_> {
             let end = image.promised_end(known);
             self.truncated_bytes += image.written_behind(end);
             let file = File::options().write(true).open(&path).map_err(at(&path))?;
-            file.set_len(u64::from(end)).map_err(at(&path))?;
-            return file.sync_all().map_err(at(&path));
+            let device = &self.options.device;
+            let cut = device.truncate(&file, u64::from(end));
+            return cut.and_then(|()| device.sync_all(&file)).map_err(at(&path));
         }
         Ok(())
     }
@@ -236,8 +238,8 @@ impl Recovery<'_> {
             .into_iter()
             .filter(|n| current.is_some_and(|c| c != *n))
         {
-            let path = self.layout.index(number);
-            std::fs::remove_dir_all(&path).map_err(at(&path))?;
+            let removed = self.layout.remove_index(number);
+            removed.map_err(at(&self.layout.index(number)))?;
         }
         let reason = match current {
             Some(number) => match self.open_current(number, segments) {
@@ -252,7 +254,7 @@ impl Recovery<'_> {
         }
         let number = highest.max(current.unwrap_or(0)) + 1;
         let path = self.layout.index(number);
-        let open = Index::open(&path, self.options.index_cache_bytes)
+        let open = Index::open(&*self.options.device, &path, self.options.index_cache_bytes)
             .map_err(|error| self.index_error(number, error))?;
         let start = Applied {
             position: Position {
@@ -274,7 +276,7 @@ impl Recovery<'_> {
         if !path.exists() {
             return Err(Unusable::Rebuild(format!("index-{number} is missing")));
         }
-        let open = Index::open(&path, self.options.index_cache_bytes)?;
+        let open = Index::open(&*self.options.device, &path, self.options.index_cache_bytes)?;
         let applied = open
             .applied()?
             .ok_or_else(|| Unusable::Rebuild("it has no position".to_owned()))?;

@@ -1,9 +1,7 @@
 //! Room: whether the queue may take more, and the ballast that is thrown out when the disk is full
 //! all the same, so that what was delivered can still be written down.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use crate::device::Space;
@@ -65,23 +63,18 @@ fn take_ballast(shared: &Shared) -> io::Result<()> {
         return Ok(());
     }
     let path = ballast(shared);
-    let mut options = OpenOptions::new();
-    let file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)?;
     let device = &shared.options.device;
+    let file = device.create(&path)?;
     device
         .preallocate(&file, shared.options.ballast_bytes)
         .inspect_err(|_| {
-            let _ = std::fs::remove_file(&path);
+            let _ = device.remove(&path);
         })
 }
 
 /// Makes room on a full disk.
 pub(crate) fn throw_ballast(shared: &Shared) -> Thrown {
-    match std::fs::remove_file(ballast(shared)) {
+    match shared.layout.remove_ballast() {
         Ok(()) => Thrown::Now,
         Err(_) => Thrown::Before,
     }

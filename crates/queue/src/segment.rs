@@ -5,10 +5,10 @@
 //! again at 2048, since without it no record could be read. Records follow from 4096 on without
 //! gaps; behind the last one are zeros (preallocated) or the end of the file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +16,6 @@ use bytes::Bytes;
 use relay_smtp::QueueId;
 
 use crate::device::{Device, write_all, write_bytes};
-use crate::files::sync_directory;
 use crate::gather::Gather;
 use crate::record::{self, Bad, MAGIC, Place, Record, Stamp};
 
@@ -54,11 +53,7 @@ impl Segment {
             segment: number,
             salt: draw_salt(),
         };
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
+        let file = device.create(&path)?;
         let segment = Segment {
             file,
             device: device.clone(),
@@ -68,13 +63,13 @@ impl Segment {
         };
         let made = (device.preallocate(&segment.file, u64::from(size)))
             .and_then(|()| segment.write_headers(highest))
-            .and_then(|()| segment.file.sync_all())
-            .and_then(|()| sync_directory(directory));
+            .and_then(|()| device.sync_all(&segment.file))
+            .and_then(|()| device.sync_directory(directory));
         match made {
             Ok(()) => Ok(segment),
             Err(error) => {
                 // Half a segment helps nobody, and on a full disk its blocks are wanted back.
-                let _ = std::fs::remove_file(&path);
+                let _ = device.remove(&path);
                 Err(error)
             }
         }
@@ -85,7 +80,7 @@ impl Segment {
     pub(crate) fn begin(&mut self, size: u32, highest: Option<QueueId>) -> io::Result<()> {
         if size > self.size {
             self.device.preallocate(&self.file, u64::from(size))?;
-            self.file.sync_all()?;
+            self.device.sync_all(&self.file)?;
             self.size = size;
         }
         self.write_headers(highest)
@@ -112,7 +107,7 @@ impl Segment {
 
     /// Cuts off what was preallocated and not used, or half written and never promised.
     pub(crate) fn trim(&self) -> io::Result<()> {
-        self.file.set_len(u64::from(self.end))
+        self.device.truncate(&self.file, u64::from(self.end))
     }
 }
 
