@@ -8,7 +8,8 @@ use relay_smtp::{EnhancedStatus, Reply};
 pub(crate) struct Input {
     pub code: u16,
     pub enhanced: Option<EnhancedStatus>,
-    /// All lines joined with a space, without repeated codes, typographic apostrophes as '.
+    /// All lines joined with a space, without repeated codes, typographic apostrophes as ', and
+    /// what stands before the @ of an address as x: `<x@x>`, `x@example.org`.
     pub text: String,
 }
 
@@ -23,7 +24,7 @@ impl Input {
                 if !text.is_empty() && !rest.is_empty() {
                     text.push(' ');
                 }
-                text.push_str(rest);
+                push_without_addresses(&mut text, rest);
             }
         }
         if text.contains(['\u{2019}', '\u{2018}', '\u{00a0}']) {
@@ -95,6 +96,32 @@ pub fn parse_pasted(pasted: &str) -> Result<Reply, String> {
 /// The enhanced code of a reply, wherever in the text it stands.
 pub fn enhanced_in(reply: &Reply) -> Option<EnhancedStatus> {
     Input::of(reply).enhanced
+}
+
+/// The local part of an address is anybody's choice (`spam@`, `quota@`, `unknown@`), and so is the
+/// domain of a sender or recipient, which is what stands in angle brackets: neither may look like
+/// the server's words. The domain of a bare address stays, since servers give their own contact so.
+fn push_without_addresses(text: &mut String, mut rest: &str) {
+    const WITHIN: &[char] = &[
+        ' ', '<', '>', '(', ')', '[', ']', '"', '\'', ',', ';', ':', '=', '/', '*',
+    ];
+    while let Some(at) = rest.find('@') {
+        let begin = rest[..at].rfind(WITHIN).map_or(0, |before| before + 1);
+        let after = &rest[at + 1..];
+        let length = after.find(WITHIN).unwrap_or(after.len());
+        text.push_str(&rest[..begin]);
+        let in_brackets = rest[..begin].ends_with('<') && after[length..].starts_with('>');
+        match (begin < at && length > 0, in_brackets) {
+            (false, _) => text.push_str(&rest[begin..=at + length]),
+            (true, true) => text.push_str("x@x"),
+            (true, false) => {
+                text.push_str("x@");
+                text.push_str(&after[..length]);
+            }
+        }
+        rest = &after[length..];
+    }
+    text.push_str(rest);
 }
 
 /// Takes repeated basic and enhanced codes off the front: `550-5.7.1 550 5.7.1 text`.
@@ -222,6 +249,28 @@ mod tests {
             (554, "Service unavailable")
         );
         assert_eq!(input.enhanced.unwrap().to_string(), "5.7.1");
+    }
+
+    #[test]
+    fn what_people_call_themselves_is_not_taken_for_the_servers_words() {
+        for (reply, text) in [
+            (
+                "550 <spam@virus.example>: Sender address rejected",
+                "<x@x>: Sender address rejected",
+            ),
+            (
+                "550 quota@example.org... User unknown",
+                "x@example.org... User unknown",
+            ),
+            (
+                "554 contact tosa@rx.t-online.de, please",
+                "contact x@rx.t-online.de, please",
+            ),
+            ("550 a@b@c <@> @ x", "x@b@c <@> @ x"),
+            ("550 <\u{fc}@\u{fc}> @", "<x@x> @"),
+        ] {
+            assert_eq!(Input::of(&parse_pasted(reply).unwrap()).text, text);
+        }
     }
 
     #[test]

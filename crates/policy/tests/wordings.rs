@@ -6,7 +6,11 @@ use relay_policy::{Action, Context, Decision, Stimulus, Table, decide, parse_pas
 
 /// Columns: source, provider, phase, category, action, reply; `\n` in a reply parts its lines. The wordings are those that
 /// the named programs and services are known to use, from their sources, manuals and help pages, with made-up addresses.
-const WORDINGS: &str = include_str!("data/wordings.tsv");
+/// Each further file holds wordings that were new to the table when they were written down.
+const WORDINGS: [&str; 2] = [
+    include_str!("data/wordings.tsv"),
+    include_str!("data/wordings-2.tsv"),
+];
 
 struct Row<'a> {
     line: &'a str,
@@ -33,7 +37,8 @@ fn rows(table: &Table) -> Vec<Row<'static>> {
             made: decide(table, Stimulus::Reply(&reply), &context),
         }
     };
-    WORDINGS.lines().skip(1).map(row).collect()
+    let lines = WORDINGS.iter().flat_map(|file| file.lines().skip(1));
+    lines.map(row).collect()
 }
 
 #[test]
