@@ -186,7 +186,7 @@ impl Walk {
 }
 
 impl Act {
-    /// Messages being changed at once: the queue joins their writes. A bounce has the body in memory.
+    /// Messages being changed at once: the queue joins their writes. A bounce has the start of the body in memory.
     fn at_once(self) -> usize {
         match self {
             Act::Hold | Act::Release | Act::Delete => 64,
@@ -217,7 +217,7 @@ impl Act {
         self,
         world: &AdminWorld,
         message: &Message,
-        body: &[u8],
+        start: &[u8],
         places: &[u32],
     ) -> (Settlement, Vec<Event>) {
         let now = world.clock.now();
@@ -248,7 +248,7 @@ impl Act {
             Act::Bounce => {
                 let given_up = GivenUp {
                     message,
-                    body,
+                    start,
                     places,
                     config: &world.config.load(),
                     now,
@@ -295,11 +295,14 @@ async fn change(
     let Some(message) = world.store.message(id).await? else {
         return Ok(0);
     };
-    let body = match act {
-        Act::Bounce => world.store.body(id).await?.unwrap_or_default(),
+    let start = match act {
+        Act::Bounce => match world.store.body(id).await? {
+            Some(body) => body.start(relay_message::dsn::ORIGINAL_BYTES_MAX).await?,
+            None => bytes::Bytes::new(),
+        },
         Act::Hold | Act::Release | Act::Delete => bytes::Bytes::new(),
     };
-    let (settlement, events) = act.settlement(&world, &message, &body, &places);
+    let (settlement, events) = act.settlement(&world, &message, &start, &places);
     let count = settlement.changes.len() as u64;
     if count == 0 {
         return Ok(0);

@@ -109,7 +109,7 @@ pub async fn submit(
             user: None,
             dsn_of: None,
         },
-        body,
+        body: body.into(),
     };
     let message = world.store.accept(new).await?;
     let size = message.size;

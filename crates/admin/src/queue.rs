@@ -91,7 +91,10 @@ pub async fn show(world: &AdminWorld, id: &str) -> Result<MessageDetail, ApiErro
             "no message {id} in the queue, nor among those finished lately"
         ))
     })?;
-    let body = world.store.body(id).await?;
+    let start = match world.store.body(id).await? {
+        Some(body) => Some(body.start(HEADERS_MAX).await?),
+        None => None,
+    };
     let mut view = row(&message, max_age(world));
     for (recipient, state) in view.recipients.iter_mut().zip(&message.recipients) {
         recipient.history = state.history.iter().map(attempt).collect();
@@ -108,7 +111,7 @@ pub async fn show(world: &AdminWorld, id: &str) -> Result<MessageDetail, ApiErro
         message: view,
         client: message.arrival.client.map(|address| address.to_string()),
         dsn_of: message.arrival.dsn_of.map(|id| id.to_string()),
-        headers: body.map(|body| header_block(&body)),
+        headers: start.map(|start| header_block(&start)),
         blocked_by,
     })
 }

@@ -198,7 +198,7 @@ async fn a_message_handed_in_is_stored_with_received_and_given_to_the_dispatcher
     let id = api.send(&["ok@example.com", "b@example.net"]).await;
     assert_eq!(api.notes.take(), [format!("enqueue {id}")]);
     let body = api.store.body(id.parse().unwrap()).await.unwrap().unwrap();
-    let body = String::from_utf8(body.to_vec()).unwrap();
+    let body = String::from_utf8(body.whole().await.unwrap().to_vec()).unwrap();
     assert!(body.starts_with("Received: "), "{body}");
     assert!(body.contains(&id), "{body}");
     assert!(body.contains("\r\nMessage-ID: "), "{body}");
@@ -399,7 +399,7 @@ async fn a_bounce_is_written_with_its_report_and_reports_get_none() {
         .await
         .unwrap()
         .unwrap();
-    let body = String::from_utf8(body.to_vec()).unwrap();
+    let body = String::from_utf8(body.whole().await.unwrap().to_vec()).unwrap();
     for word in [
         "a@example.com",
         "b@example.net",

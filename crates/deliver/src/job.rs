@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use relay_config::EffectiveLimits;
+use relay_message::dsn::ORIGINAL_BYTES_MAX;
 use relay_message::header;
 use relay_policy::TlsRequirement;
 use relay_queue::{Message, State};
@@ -72,7 +73,10 @@ impl Job {
             return Err(nothing(*id, next));
         }
         let body = match world.store.body(*id).await {
-            Ok(Some(body)) => body,
+            Ok(Some(body)) => match body.whole().await {
+                Ok(body) => body,
+                Err(error) => return Err(unreadable(world, *id, &error.to_string())),
+            },
             Ok(None) => return Err(unreadable(world, *id, "its body is not there")),
             Err(error) => return Err(unreadable(world, *id, &error.to_string())),
         };
@@ -83,6 +87,12 @@ impl Job {
             due,
             recipients_max: *recipients_max,
         })
+    }
+
+    /// What a DSN may need of the message.
+    pub fn start(&self) -> &[u8] {
+        let all = &self.body;
+        all.get(..ORIGINAL_BYTES_MAX).unwrap_or(all)
     }
 
     /// One recipient of the envelope.

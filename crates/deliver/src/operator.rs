@@ -17,8 +17,8 @@ use crate::settle::{Said, Verdict};
 /// What an operator gives up.
 pub struct GivenUp<'a> {
     pub message: &'a Message,
-    /// Its header goes into the DSN.
-    pub body: &'a [u8],
+    /// The start of its body, as [`relay_message::dsn::ORIGINAL_BYTES_MAX`] says, for the DSN.
+    pub start: &'a [u8],
     /// Places in the envelope; those that are settled already are left out.
     pub places: &'a [u32],
     pub config: &'a Config,
@@ -74,7 +74,7 @@ pub fn give_up(
         .collect();
     let reporter = Reporter {
         message,
-        body: given_up.body,
+        start: given_up.start,
         config: given_up.config,
         now: *now,
     };

@@ -95,7 +95,7 @@ impl Outcome {
     fn settling(self, now: Timestamp) -> Settling {
         let input = Input {
             message: &self.job.message,
-            body: &self.job.body,
+            start: self.job.start(),
             hop: &self.job.hop,
             verdicts: self.verdicts,
             expired: expired(&self.settings, &self.job),

@@ -25,7 +25,8 @@ pub(crate) struct Line<'a> {
 /// Composes DSNs about one message.
 pub(crate) struct Reporter<'a> {
     pub message: &'a Message,
-    pub body: &'a [u8],
+    /// Of its body, as [`relay_message::dsn::ORIGINAL_BYTES_MAX`] says.
+    pub start: &'a [u8],
     pub config: &'a Config,
     pub now: Timestamp,
 }
@@ -75,7 +76,8 @@ impl Reporter<'_> {
             original_id: self.message.id,
             original_arrived: self.message.arrival.at,
             original_envelope: &self.message.envelope,
-            original: self.body,
+            original: self.start,
+            original_bytes: self.message.size,
             recipients: &recipients,
         });
         events.push(Event::DsnQueued {
@@ -104,7 +106,7 @@ impl Reporter<'_> {
                 user: None,
                 dsn_of: Some(self.message.id),
             },
-            body: composed.message,
+            body: composed.message.into(),
         }
     }
 

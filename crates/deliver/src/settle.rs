@@ -51,7 +51,8 @@ impl Said {
 /// What a settlement is made of.
 pub struct Input<'a> {
     pub message: &'a Message,
-    pub body: &'a [u8],
+    /// The start of its body, as [`relay_message::dsn::ORIGINAL_BYTES_MAX`] says.
+    pub start: &'a [u8],
     /// The next hop of the dispatch.
     pub hop: &'a NextHop,
     /// At most one for each recipient. Recipients without one are left as they are.
@@ -99,7 +100,7 @@ pub fn settle(
     }
     let reporter = Reporter {
         message: input.message,
-        body: input.body,
+        start: input.start,
         config: input.config,
         now: input.now,
     };

@@ -33,7 +33,10 @@ pub struct DsnInput<'a> {
     pub original_arrived: Timestamp,
     /// For RET, ENVID and SMTPUTF8.
     pub original_envelope: &'a Envelope,
+    /// Its start: all of it, or its first [`ORIGINAL_BYTES_MAX`] octets.
     pub original: &'a [u8],
+    /// Octets of the whole message.
+    pub original_bytes: u64,
     /// At least one; all of the same kind.
     pub recipients: &'a [DsnRecipient<'a>],
 }
@@ -88,6 +91,8 @@ const HEADERS_MAX: usize = 64 * 1024;
 /// A message above this is not returned in full even if RET=FULL asks for it, in octets
 /// (RFC 3461 section 6.2 leaves the limit to us).
 const FULL_MAX: usize = 256 * 1024;
+/// No DSN needs more of the original than this, in octets from its start.
+pub const ORIGINAL_BYTES_MAX: usize = FULL_MAX;
 /// Longest text of a reply or an explanation that is quoted, in octets.
 const QUOTE_MAX: usize = 4000;
 
@@ -326,6 +331,7 @@ impl<'a> Original<'a> {
         // RET counts for failures only; a delay returns the header (RFC 3461 section 4.3).
         let full = input.kind == DsnKind::Failed
             && input.original_envelope.ret == Some(Ret::Full)
+            && message.len() as u64 == input.original_bytes
             && message.len() <= FULL_MAX
             && is_sendable(message);
         let mut fields = 0;

@@ -224,7 +224,7 @@ fn message(id: QueueId, body: Bytes) -> NewMessage {
             user: None,
             dsn_of: None,
         },
-        body,
+        body: body.into(),
     }
 }
 

@@ -12,6 +12,7 @@ use relay_observe::{Clock, Events};
 use relay_smtp::QueueId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::body::{Body, MemoryStaging, Staging};
 use crate::commit::{Committer, Fresh, Inbox, Operation, Work};
 use crate::files::Layout;
 use crate::follow::{Follower, Job, Loaded, Scanned};
@@ -197,17 +198,17 @@ impl DiskStore {
         Ok(self.shared.ledger().recent().find(id))
     }
 
-    async fn read_body(&self, id: QueueId) -> Result<Option<Bytes>, StoreError> {
+    async fn read_body(&self, id: QueueId) -> Result<Option<Body>, StoreError> {
         self.is_open()?;
         if let Some(body) = self.shared.bodies().get(id) {
-            return Ok(Some(body));
+            return Ok(Some(body.into()));
         }
         let Some(mut place) = self.place_of(id).await? else {
             return Ok(None);
         };
         loop {
             if let Some(body) = self.read_segment(place).await? {
-                return Ok(Some(body));
+                return Ok(Some(body.into()));
             }
             // The segment has gone: the message finished while we looked, or was copied forward.
             match self.place_of(id).await? {
@@ -322,7 +323,7 @@ fn start(committer: Committer, follower: Follower, lock: File) -> std::io::Resul
 fn fresh(new: NewMessage) -> Fresh {
     Fresh {
         message: Arc::new(accepted(&new)),
-        body: new.body,
+        body: new.body.bytes().clone(),
     }
 }
 
@@ -347,6 +348,13 @@ impl Store for DiskStore {
         self.may_take()
     }
 
+    fn stage(&self, _: QueueId) -> Later<'_, Result<Box<dyn Staging>, StoreError>> {
+        Box::pin(async move {
+            self.may_take()?;
+            Ok(Box::<MemoryStaging>::default() as Box<dyn Staging>)
+        })
+    }
+
     fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>> {
         Box::pin(self.settle_some(settlement))
     }
@@ -355,7 +363,7 @@ impl Store for DiskStore {
         Box::pin(self.read_message(id))
     }
 
-    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Bytes>, StoreError>> {
+    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Body>, StoreError>> {
         Box::pin(self.read_body(id))
     }
 

@@ -3,6 +3,7 @@
 //!
 //! It never decides when or whether something is tried, and never speaks to a peer.
 
+pub mod body;
 mod commit;
 mod compact;
 pub mod device;
@@ -27,6 +28,7 @@ mod shared;
 pub mod store;
 mod sync_hook;
 
+pub use body::{BIG_BYTES, Body, Staging};
 pub use device::{Device, Space, SystemDevice};
 pub use disk::{DiskStore, OpenError, Options};
 pub use memory::MemoryStore;

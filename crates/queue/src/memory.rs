@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use relay_observe::Clock;
 use relay_smtp::QueueId;
 
+use crate::body::{Body, MemoryStaging, Staging};
 use crate::ids::Ids;
 use crate::message::{Message, NewMessage, Settlement};
 use crate::select::Select;
@@ -28,7 +28,7 @@ pub struct MemoryStore {
 
 #[derive(Debug)]
 struct Inner {
-    live: BTreeMap<QueueId, (Arc<Message>, Bytes)>,
+    live: BTreeMap<QueueId, (Arc<Message>, Body)>,
     recent: Recent,
     counts: Counts,
     commits: u64,
@@ -161,6 +161,13 @@ impl Store for MemoryStore {
         Box::pin(async move { self.accept_now(message) })
     }
 
+    fn stage(&self, _: QueueId) -> Later<'_, Result<Box<dyn Staging>, StoreError>> {
+        Box::pin(async move {
+            self.inner().is_open()?;
+            Ok(Box::<MemoryStaging>::default() as Box<dyn Staging>)
+        })
+    }
+
     fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>> {
         Box::pin(async move { self.settle_now(settlement) })
     }
@@ -174,7 +181,7 @@ impl Store for MemoryStore {
         })
     }
 
-    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Bytes>, StoreError>> {
+    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Body>, StoreError>> {
         Box::pin(async move {
             let inner = self.inner();
             inner.is_open()?;

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use relay_smtp::{Envelope, Phase, QueueId, Recipient};
+
+use crate::body::Body;
 
 /// A message on its way into the queue.
 #[derive(Clone, Debug)]
@@ -14,7 +15,7 @@ pub struct NewMessage {
     pub envelope: Envelope,
     pub arrival: Arrival,
     /// The message with our Received header, CRLF line ends, no dots stuffed.
-    pub body: Bytes,
+    pub body: Body,
 }
 
 /// How it came to us.

@@ -137,7 +137,7 @@ impl Encoded {
             envelope: new.envelope.clone(),
             arrival: new.arrival.clone(),
         });
-        Encoded::new(new.id, head, vec![new.body.clone()])
+        Encoded::new(new.id, head, vec![new.body.bytes().clone()])
     }
 
     /// A message as it stands, for a newer segment.
@@ -169,7 +169,7 @@ impl Encoded {
                 },
             })
             .collect();
-        let bodies = dsns.iter().map(|dsn| dsn.body.clone()).collect();
+        let bodies = dsns.iter().map(|dsn| dsn.body.bytes().clone()).collect();
         Encoded::new(id, to_postcard(&(changes, heads)), bodies)
     }
 

@@ -16,7 +16,7 @@ pub(crate) fn accepted(new: &NewMessage) -> Message {
         new.id,
         new.envelope.clone(),
         new.arrival.clone(),
-        new.body.len() as u64,
+        new.body.len(),
     )
 }
 

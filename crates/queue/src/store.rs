@@ -5,10 +5,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use relay_smtp::QueueId;
 
+use crate::body::{Body, Staging};
 use crate::message::{Message, NewMessage, Settlement};
 use crate::select::Select;
 
@@ -23,6 +23,10 @@ pub trait Store: Send + Sync + 'static {
     /// Takes a message over. `Ok` means: survives a power cut. Times are kept to the millisecond.
     fn accept(&self, message: NewMessage) -> Later<'_, Result<Arc<Message>, StoreError>>;
 
+    /// A place for the body of a message that will come under this id, written before it is accepted and
+    /// piece by piece: for large ones ([`crate::BIG_BYTES`]).
+    fn stage(&self, id: QueueId) -> Later<'_, Result<Box<dyn Staging>, StoreError>>;
+
     /// Whether a message would be accepted now, so that a sender can be told before it sends. Cheap.
     fn may_accept(&self) -> Result<(), StoreError> {
         Ok(())
@@ -35,8 +39,9 @@ pub trait Store: Send + Sync + 'static {
     /// One message, also a finished one while it is remembered ([`Store::recent`]).
     fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>>;
 
-    /// Its body. None: not in the queue (any more).
-    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Bytes>, StoreError>>;
+    /// Its body. None: not in the queue (any more). What was got can be read to its end, whatever
+    /// becomes of the message meanwhile.
+    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Body>, StoreError>>;
 
     /// Unfinished messages in id order after `after`, at most `limit` that match; for lists and for loading
     /// the scheduler at start.

@@ -343,7 +343,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
                 user: self.user.as_ref().map(|user| user.name.clone()),
                 dsn_of: None,
             },
-            body,
+            body: body.into(),
         }
     }
 

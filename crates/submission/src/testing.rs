@@ -12,7 +12,9 @@ use relay_config::{Listener, ListenerTls, Source, User};
 use relay_observe::{Clock, Events};
 use relay_queue::memory::MemoryStore;
 use relay_queue::store::{Later, Settled};
-use relay_queue::{Message, NewMessage, Page, Select, Settlement, Stats, Store, StoreError};
+use relay_queue::{
+    Body, Message, NewMessage, Page, Select, Settlement, Staging, Stats, Store, StoreError,
+};
 use relay_smtp::QueueId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -114,6 +116,12 @@ impl Relay {
         let (mut client, _) = self.connect(address);
         client.greet().await;
         client
+    }
+
+    /// A message's body in the queue.
+    pub(crate) async fn body(&self, id: QueueId) -> Bytes {
+        let body = self.store.body(id).await.expect("kept").expect("there");
+        body.whole().await.expect("readable")
     }
 
     pub(crate) fn count(&self, metric: &str) -> u64 {
@@ -271,6 +279,10 @@ impl Store for TestStore {
         })
     }
 
+    fn stage(&self, id: QueueId) -> Later<'_, Result<Box<dyn Staging>, StoreError>> {
+        self.inner.stage(id)
+    }
+
     fn may_accept(&self) -> Result<(), StoreError> {
         let unwilling = self.unwilling.lock().expect("not poisoned").clone();
         unwilling.map_or(Ok(()), Err)
@@ -284,7 +296,7 @@ impl Store for TestStore {
         self.inner.message(id)
     }
 
-    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Bytes>, StoreError>> {
+    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Body>, StoreError>> {
         self.inner.body(id)
     }
 

@@ -47,13 +47,7 @@ async fn a_message_of_a_trusted_client_is_committed_answered_and_handed_over() {
         message.arrival.client,
         Some("127.0.0.1".parse().expect("an address"))
     );
-    let body = relay
-        .world
-        .store
-        .body(message.id)
-        .await
-        .expect("kept")
-        .expect("there");
+    let body = relay.body(message.id).await;
     let body = String::from_utf8_lossy(&body);
     assert!(
         body.starts_with("Received: from client.example ([127.0.0.1])"),
@@ -112,13 +106,7 @@ async fn who_has_logged_in_may_relay_and_is_named_in_the_message() {
     assert!(reply.starts_with("250 "), "{reply}");
     let message = relay.accepted.recv().await.expect("handed over");
     assert_eq!(message.arrival.user.as_deref(), Some("app"));
-    let body = relay
-        .world
-        .store
-        .body(message.id)
-        .await
-        .expect("kept")
-        .expect("there");
+    let body = relay.body(message.id).await;
     assert!(String::from_utf8_lossy(&body).contains("with ESMTPA"));
 }
 
@@ -438,13 +426,7 @@ async fn with_implicit_tls_the_handshake_comes_first() {
         .list(Default::default(), None, 10)
         .await
         .expect("listed");
-    let body = relay
-        .world
-        .store
-        .body(listed.messages[0].id)
-        .await
-        .expect("kept");
-    let body = body.expect("there");
+    let body = relay.body(listed.messages[0].id).await;
     let body = String::from_utf8_lossy(&body);
     assert!(body.contains("with ESMTPS") && !body.contains("ESMTPSA"));
 

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use relay_config::{Config, DomainPattern, Relay, Route};
 use relay_observe::{Clock, Events};
 use relay_policy::{Table, TlsRequirement};
@@ -206,7 +205,7 @@ async fn accepted(world: &World, recipients: &[&str]) -> Arc<Message> {
             user: None,
             dsn_of: None,
         },
-        body: Bytes::from_static(b"Subject: x\r\n\r\n\r\n"),
+        body: "Subject: x\r\n\r\n\r\n".into(),
     };
     world.store.accept(message).await.unwrap()
 }

@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use relay_policy::{Context, Stimulus, Table, decide};
@@ -84,7 +83,7 @@ impl Case {
         let arrived: Timestamp = ARRIVED.parse().unwrap();
         let input = Input {
             message: &message,
-            body: &Bytes::from_static(BODY),
+            start: BODY,
             hop: &NextHop::Domain(Domain::parse("r.example").unwrap()),
             verdicts,
             expired: decide(&TABLE, expired, &Context::of(Phase::Rcpt)),
@@ -177,7 +176,7 @@ fn several_failed_recipients_share_one_dsn_and_the_others_are_due_again() {
         [Recipient::plain(mailbox("a@s.example"))]
     );
     assert_eq!(dsn.arrival.dsn_of, Some(QueueId::from_u64(7)));
-    let text = String::from_utf8_lossy(&dsn.body);
+    let text = String::from_utf8_lossy(dsn.body.in_memory().unwrap());
     assert!(text.contains("b@r.example") && text.contains("c@r.example"));
     assert!(!text.contains("d@r.example"));
     let due = settling.settlement.changes[2].state.next_attempt;
@@ -248,7 +247,8 @@ fn a_delay_is_told_once_and_not_before_its_time() {
     assert!(!early.settlement.changes[0].state.warned);
 
     let late = Case::aged(5).settle(&said);
-    let text = String::from_utf8_lossy(&late.settlement.dsns[0].body).into_owned();
+    let text =
+        String::from_utf8_lossy(late.settlement.dsns[0].body.in_memory().unwrap()).into_owned();
     assert!(text.contains("Action: delayed"), "{text}");
     let state = late.settlement.changes[0].state.clone();
     assert!(state.warned);
@@ -267,7 +267,8 @@ fn an_expired_recipient_bounces_with_its_last_reply_and_a_permanent_status() {
     let last = settling.settlement.changes[0].state.last().unwrap().clone();
     assert!(last.reply.contains("still no"), "{last:?}");
     assert_eq!(last.category, "message-expired");
-    let text = String::from_utf8_lossy(&settling.settlement.dsns[0].body).into_owned();
+    let text =
+        String::from_utf8_lossy(settling.settlement.dsns[0].body.in_memory().unwrap()).into_owned();
     assert!(text.contains("Status: 5.4.7"), "{text}");
     assert!(text.contains("still no"), "{text}");
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use relay_message::dsn::{Dsn, DsnInput, DsnKind, DsnRecipient, Said, compose};
+use relay_message::dsn::{Dsn, DsnInput, DsnKind, DsnRecipient, ORIGINAL_BYTES_MAX, Said, compose};
 use relay_message::header;
 use relay_smtp::envelope::{BodyType, Envelope, Recipient, Ret, Utf8};
 use relay_smtp::{EnhancedStatus, Mailbox, ReversePath};
@@ -69,7 +69,9 @@ fn composed(
         original_id: "3f7k9q2mxt4p".parse().unwrap(),
         original_arrived: "2026-11-22T16:00:54Z".parse().unwrap(),
         original_envelope: envelope,
-        original,
+        // As the caller does it.
+        original: &original[..original.len().min(ORIGINAL_BYTES_MAX)],
+        original_bytes: original.len() as u64,
         recipients,
     });
     let text = &dsn.message;

@@ -29,7 +29,7 @@ fn message(id: u64, body: &'static str) -> NewMessage {
             user: Some("u".to_owned()),
             dsn_of: None,
         },
-        body: Bytes::from_static(body.as_bytes()),
+        body: body.into(),
     }
 }
 
@@ -96,7 +96,7 @@ fn every_kind_is_read_back_as_it_was_written() {
 fn a_body_of_any_size_is_found_whole() {
     for size in [0, 1, COMBINED_FROM - 1, COMBINED_FROM, COMBINED_FROM + 4097] {
         let mut new = message(5, "");
-        new.body = vec![b'x'; size].into();
+        new.body = Bytes::from(vec![b'x'; size]).into();
         let written = bytes(Kind::Accepted, &Encoded::accepted(&new).unwrap());
         assert!(read(&written, STAMP, 4096).is_ok(), "{size}");
     }

@@ -63,7 +63,7 @@ pub fn message_to(id: QueueId, recipients: usize, body: &str) -> NewMessage {
             user: Some("billing".to_owned()),
             dsn_of: None,
         },
-        body: Bytes::copy_from_slice(body.as_bytes()),
+        body: body.to_owned().into(),
     }
 }
 
@@ -105,12 +105,20 @@ pub fn settle_all(message: &Message, state: State, reply: &str) -> Settlement {
     }
 }
 
+/// None: not in the queue.
+pub async fn body_of(store: &dyn Store, id: QueueId) -> Option<Bytes> {
+    match store.body(id).await.unwrap() {
+        Some(body) => Some(body.whole().await.unwrap()),
+        None => None,
+    }
+}
+
 /// Everything unfinished, with bodies.
 pub async fn contents(store: &dyn Store) -> Vec<(Message, Bytes)> {
     let page = store.list(Select::default(), None, 100_000).await.unwrap();
     let mut contents = Vec::new();
     for message in page.messages {
-        let body = store.body(message.id).await.unwrap().unwrap();
+        let body = body_of(store, message.id).await.unwrap();
         contents.push(((*message).clone(), body));
     }
     contents

@@ -69,7 +69,7 @@ async fn a_finished_message_is_remembered_until_the_restart_and_gone_after_it() 
     let seen = store.message(message.id).await.unwrap().unwrap();
     assert_eq!(seen, settled.message);
     assert_eq!(store.recent(10), std::slice::from_ref(&settled.message));
-    assert_eq!(store.body(message.id).await.unwrap(), None);
+    assert_eq!(body_of(&store, message.id).await, None);
     assert_eq!((store.stats().messages, store.stats().bytes), (0, 0));
     let again = store
         .settle(settle_all(&message, State::Deferred, "451"))

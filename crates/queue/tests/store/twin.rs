@@ -136,8 +136,8 @@ impl Twins {
     }
 
     async fn look(&self, id: QueueId) {
-        let body = self.disk().body(id).await.unwrap();
-        assert_eq!(body, self.memory.body(id).await.unwrap());
+        let body = body_of(self.disk(), id).await;
+        assert_eq!(body, body_of(&self.memory, id).await);
         // Finished ones are remembered until a restart only.
         let remembered = |finished: bool| self.restarts == 0 || !finished;
         let memory = self.memory.message(id).await.unwrap();

@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use relay_queue::memory::MemoryStore;
 use relay_queue::store::{Later, Settled, StoreError};
-use relay_queue::{Message, NewMessage, Page, Select, Settlement, Stats, Store};
+use relay_queue::{Body, Message, NewMessage, Page, Select, Settlement, Staging, Stats, Store};
 use relay_smtp::QueueId;
 
 pub struct Faulty {
@@ -47,10 +46,13 @@ impl Store for Faulty {
     fn accept(&self, message: NewMessage) -> Later<'_, Result<Arc<Message>, StoreError>> {
         self.inner.accept(message)
     }
+    fn stage(&self, id: QueueId) -> Later<'_, Result<Box<dyn Staging>, StoreError>> {
+        self.inner.stage(id)
+    }
     fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>> {
         self.inner.message(id)
     }
-    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Bytes>, StoreError>> {
+    fn body(&self, id: QueueId) -> Later<'_, Result<Option<Body>, StoreError>> {
         self.inner.body(id)
     }
     fn list(
