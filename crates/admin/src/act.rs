@@ -7,11 +7,9 @@
 
 use std::sync::Arc;
 
-use relay_deliver::operator::{GivenUp, give_up};
+use relay_deliver::operator::{GivenUp, by_operator, give_up};
 use relay_observe::Event;
-use relay_queue::{
-    Message, OPERATOR, RecipientChange, RecipientState, Settlement, State, StoreError,
-};
+use relay_queue::{Message, RecipientChange, RecipientState, Settlement, State, StoreError};
 use relay_smtp::QueueId;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -222,28 +220,37 @@ impl Act {
     ) -> (Settlement, Vec<Event>) {
         let now = world.clock.now();
         let id = message.id;
+        let sender = || message.envelope.reverse_path.to_string();
         let each = |change: &dyn Fn(&mut RecipientState, String) -> Event| {
             self.change_each(message, places, change)
         };
         match self {
             Act::Hold => each(&|state, recipient| {
                 state.hold(now);
+                let held = state.last().map_or("", |last| &last.reply).to_owned();
                 Event::RecipientHeld {
                     id,
                     recipient,
-                    rule: OPERATOR.to_owned(),
-                    reply: state
-                        .last()
-                        .map_or_else(String::new, |last| last.reply.clone()),
+                    tried: by_operator(message, &held, "hold"),
                 }
             }),
             Act::Release => each(&|state, recipient| {
                 state.release(now);
-                Event::RecipientReleased { id, recipient }
+                let sender = sender();
+                Event::RecipientReleased {
+                    id,
+                    sender,
+                    recipient,
+                }
             }),
             Act::Delete => each(&|state, recipient| {
                 state.state = State::Discarded;
-                Event::RecipientDiscarded { id, recipient }
+                let sender = sender();
+                Event::RecipientDiscarded {
+                    id,
+                    sender,
+                    recipient,
+                }
             }),
             Act::Bounce => {
                 let given_up = GivenUp {

@@ -98,7 +98,12 @@ pub async fn submit(
         at,
     };
     let body = received::prepare(&with_crlf(&body), &trace);
-    let recipients = envelope.recipients.len();
+    let recipients: Vec<String> = envelope
+        .recipients
+        .iter()
+        .map(|recipient| recipient.mailbox.to_string())
+        .collect();
+    let count = recipients.len() as u64;
     let sender = envelope.reverse_path.to_string();
     let new = NewMessage {
         id,
@@ -124,7 +129,7 @@ pub async fn submit(
     world.dispatcher.enqueue(message).await;
     Ok(Submitted {
         id: id.to_string(),
-        recipients: recipients as u64,
+        recipients: count,
         size,
     })
 }

@@ -89,6 +89,7 @@ pub async fn expire(
         job,
         verdicts,
         news: SiteNews::Neutral,
+        site: None,
         world,
     };
     outcome.write(&to_dispatcher).await
@@ -117,6 +118,7 @@ async fn carry_out(carrier: &mut Carrier, dispatch: &Dispatch) -> Result<Outcome
         job,
         verdicts: attempt.verdicts,
         news: attempt.news,
+        site: Some(carrier.site.clone()),
     })
 }
 
@@ -137,6 +139,7 @@ fn last_words(job: &Job, index: u32, decision: &Decision) -> Verdict {
         },
         host: last.and_then(|last| last.host.clone()),
         tls: None,
+        accepted_before: 0,
         decision: decision.clone(),
     }
 }

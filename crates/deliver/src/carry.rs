@@ -412,6 +412,8 @@ impl Carrier {
             phase: refusal.phase,
             what: refusal.said.text(),
             rule: decision.rule.name.clone(),
+            category: decision.category.to_string(),
+            action: decision.action.to_string(),
         });
     }
 }
@@ -474,6 +476,7 @@ impl Try {
                 said: refusal.said.clone(),
                 host: refusal.host.clone(),
                 tls: refusal.tls.clone(),
+                accepted_before: 0,
                 decision: decision.clone(),
             });
         }

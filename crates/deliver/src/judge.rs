@@ -52,6 +52,7 @@ pub(crate) fn judge(
         said,
         host: Some(peer.host_text()),
         tls: peer.tls.clone(),
+        accepted_before,
         decision,
     };
     Judged {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use relay_config::Config;
 use relay_message::dsn::DsnKind;
-use relay_observe::Event;
+use relay_observe::{Basis, Event, Tried};
 use relay_policy::{Action, Category, Decision, Fate, Rule};
 use relay_queue::{Message, NewMessage, OPERATOR, RecipientChange, Settlement};
 use relay_smtp::{EnhancedStatus, Failure, Phase, QueueId};
@@ -53,11 +53,7 @@ pub fn give_up(
         events.push(Event::RecipientBounced {
             id: message.id,
             recipient: recipient.mailbox.to_string(),
-            host: None,
-            phase: Phase::Dns,
-            reply: words.clone(),
-            rule: OPERATOR.to_owned(),
-            category: OPERATOR.to_owned(),
+            tried: by_operator(message, &words, &decision.action.to_string()),
         });
         verdicts.push(verdict(index, words, &decision));
     }
@@ -87,6 +83,25 @@ pub fn give_up(
     (settlement, events)
 }
 
+/// What an operator did to a recipient, as it stands beside the attempts.
+pub fn by_operator(message: &Message, words: &str, action: &str) -> Box<Tried> {
+    Box::new(Tried {
+        sender: message.envelope.reverse_path.to_string(),
+        user: message.arrival.user.clone(),
+        site: None,
+        host: None,
+        tls: None,
+        phase: Phase::Dns,
+        reply: words.to_owned(),
+        basis: Basis::Operator,
+        accepted_before: 0,
+        rule: OPERATOR.to_owned(),
+        category: OPERATOR.to_owned(),
+        action: action.to_owned(),
+        provider: None,
+    })
+}
+
 fn verdict(index: u32, words: String, decision: &Decision) -> Verdict {
     Verdict {
         index,
@@ -97,6 +112,7 @@ fn verdict(index: u32, words: String, decision: &Decision) -> Verdict {
         },
         host: None,
         tls: None,
+        accepted_before: 0,
         decision: decision.clone(),
     }
 }

@@ -9,8 +9,8 @@ use rand::rngs::StdRng;
 use relay_observe::Event;
 use relay_policy::{Context, Decision, Stimulus, decide};
 use relay_queue::{Message, Settlement, StoreError};
-use relay_schedule::Report;
 use relay_schedule::scheduler::SiteNews;
+use relay_schedule::{Report, SiteId};
 use relay_smtp::{Failure, NextHop, Phase};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -27,6 +27,8 @@ pub(crate) struct Outcome {
     pub job: Job,
     pub verdicts: Vec<Verdict>,
     pub news: SiteNews,
+    /// Of the session; None: there was none.
+    pub site: Option<SiteId>,
 }
 
 impl Outcome {
@@ -97,6 +99,7 @@ impl Outcome {
             message: &self.job.message,
             start: self.job.start(),
             hop: &self.job.hop,
+            site: self.site.as_ref().map(|site| &*site.0),
             verdicts: self.verdicts,
             expired: expired(&self.settings, &self.job),
             config: &self.settings.config,

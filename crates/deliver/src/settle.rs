@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use relay_config::Config;
 use relay_message::dsn::DsnKind;
-use relay_observe::Event;
+use relay_observe::{Basis, Event, Tried};
 use relay_policy::{Action, Decision, Fate, Next};
 use relay_queue::{
     Attempt, Message, NewMessage, RecipientChange, RecipientState, Settlement, State,
@@ -28,6 +28,8 @@ pub struct Verdict {
     pub host: Option<String>,
     /// What TLS was agreed; None: in clear.
     pub tls: Option<String>,
+    /// RCPTs of the transaction that had been accepted before this one was answered.
+    pub accepted_before: u32,
     pub decision: Decision,
 }
 
@@ -55,6 +57,8 @@ pub struct Input<'a> {
     pub start: &'a [u8],
     /// The next hop of the dispatch.
     pub hop: &'a NextHop,
+    /// The site of the session; None: there was none.
+    pub site: Option<&'a str>,
     /// At most one for each recipient. Recipients without one are left as they are.
     pub verdicts: Vec<Verdict>,
     /// What the policy says of expired messages.
@@ -178,11 +182,11 @@ impl<'a> One<'a> {
     }
 
     fn settle(self, rng: &mut impl rand::Rng) -> Settled<'a> {
-        let decision = &self.verdict.decision;
+        let (decision, said) = (&self.verdict.decision, self.said());
         match decision.fate {
             Fate::Delivered => self.delivered(),
-            Fate::Held => self.held(decision),
-            Fate::Bounced => self.bounced(decision),
+            Fate::Held => self.held(decision, said),
+            Fate::Bounced => self.bounced(decision, said),
             // Another host or transaction was not to be had any more in this attempt.
             Fate::Deferred | Fate::AgainNow => self.deferred(decision, rng),
         }
@@ -194,9 +198,7 @@ impl<'a> One<'a> {
         let event = Event::RecipientDelivered {
             id: self.input.message.id,
             recipient: self.recipient.mailbox.to_string(),
-            host: self.verdict.host.clone().unwrap_or_default(),
-            tls: self.verdict.tls.clone(),
-            reply: self.verdict.said.text(),
+            tried: self.tried(&self.verdict.decision, self.said()),
             age: self.age(),
             attempts: self.state.attempts,
         };
@@ -207,14 +209,13 @@ impl<'a> One<'a> {
         }
     }
 
-    fn held(mut self, decision: &Decision) -> Settled<'a> {
+    fn held(mut self, decision: &Decision, basis: Basis) -> Settled<'a> {
         self.state.state = State::Held;
         self.record(decision);
         let event = Event::RecipientHeld {
             id: self.input.message.id,
             recipient: self.recipient.mailbox.to_string(),
-            rule: decision.rule.name.clone(),
-            reply: self.verdict.said.text(),
+            tried: self.tried(decision, basis),
         };
         Settled {
             state: self.state,
@@ -223,17 +224,13 @@ impl<'a> One<'a> {
         }
     }
 
-    fn bounced(mut self, decision: &'a Decision) -> Settled<'a> {
+    fn bounced(mut self, decision: &'a Decision, basis: Basis) -> Settled<'a> {
         self.state.state = State::Bounced;
         self.record(decision);
         let event = Event::RecipientBounced {
             id: self.input.message.id,
             recipient: self.recipient.mailbox.to_string(),
-            host: self.verdict.host.clone(),
-            phase: self.verdict.phase,
-            reply: self.verdict.said.text(),
-            rule: decision.rule.name.clone(),
-            category: decision.category.to_string(),
+            tried: self.tried(decision, basis),
         };
         let line = Line {
             recipient: self.recipient,
@@ -283,11 +280,7 @@ impl<'a> One<'a> {
         let event = Event::RecipientDeferred {
             id: self.input.message.id,
             recipient: self.recipient.mailbox.to_string(),
-            host: self.verdict.host.clone(),
-            phase: self.verdict.phase,
-            reply: self.verdict.said.text(),
-            rule: decision.rule.name.clone(),
-            category: decision.category.to_string(),
+            tried: self.tried(decision, self.said()),
             until,
         };
         Settled {
@@ -301,8 +294,9 @@ impl<'a> One<'a> {
     /// expired messages, which an operator may have told to hold them instead.
     fn expired(self) -> Settled<'a> {
         let decision = &self.input.expired;
+        let basis = Basis::Failure(Failure::Expired);
         match decision.action {
-            Action::Hold => self.held(decision),
+            Action::Hold => self.held(decision, basis),
             Action::Ok
             | Action::Defer
             | Action::WaitHint
@@ -315,7 +309,7 @@ impl<'a> One<'a> {
             | Action::SuspendDestination
             | Action::Bounce
             | Action::BounceSuppress
-            | Action::Alert => self.bounced(decision),
+            | Action::Alert => self.bounced(decision, basis),
         }
     }
 
@@ -330,6 +324,33 @@ impl<'a> One<'a> {
             action: decision.action.to_string(),
             rule: decision.rule.name.clone(),
         });
+    }
+
+    /// For those who ask later what happened.
+    fn tried(&self, decision: &Decision, basis: Basis) -> Box<Tried> {
+        let (message, verdict) = (self.input.message, self.verdict);
+        Box::new(Tried {
+            sender: message.envelope.reverse_path.to_string(),
+            user: message.arrival.user.clone(),
+            site: self.input.site.map(str::to_owned),
+            host: verdict.host.clone(),
+            tls: verdict.tls.clone(),
+            phase: verdict.phase,
+            reply: verdict.said.text(),
+            basis,
+            accepted_before: verdict.accepted_before,
+            rule: decision.rule.name.clone(),
+            category: decision.category.to_string(),
+            action: decision.action.to_string(),
+            provider: decision.provider.as_deref().map(str::to_owned),
+        })
+    }
+
+    fn said(&self) -> Basis {
+        match &self.verdict.said {
+            Said::Reply(reply) => Basis::Reply(reply.clone()),
+            Said::Failure { failure, .. } => Basis::Failure(*failure),
+        }
     }
 
     fn age(&self) -> Duration {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay_smtp::{Phase, QueueId};
+use relay_smtp::{Failure, Phase, QueueId, Reply};
 
 use crate::metric::Metrics;
 
@@ -37,7 +37,7 @@ pub enum Event {
         client: Option<SocketAddr>,
         user: Option<String>,
         sender: String,
-        recipients: usize,
+        recipients: Vec<String>,
         size: u64,
     },
     /// The client left before it heard our 250: the message is ours all the same.
@@ -58,6 +58,8 @@ pub enum Event {
         phase: Phase,
         what: String,
         rule: String,
+        category: String,
+        action: String,
     },
     SessionClosed {
         site: String,
@@ -67,44 +69,35 @@ pub enum Event {
     RecipientDelivered {
         id: QueueId,
         recipient: String,
-        host: String,
-        tls: Option<String>,
-        reply: String,
+        tried: Box<Tried>,
         age: Duration,
         attempts: u32,
     },
     RecipientDeferred {
         id: QueueId,
         recipient: String,
-        host: Option<String>,
-        phase: Phase,
-        reply: String,
-        rule: String,
-        category: String,
+        tried: Box<Tried>,
         until: jiff::Timestamp,
     },
     RecipientBounced {
         id: QueueId,
         recipient: String,
-        host: Option<String>,
-        phase: Phase,
-        reply: String,
-        rule: String,
-        category: String,
+        tried: Box<Tried>,
     },
     RecipientHeld {
         id: QueueId,
         recipient: String,
-        rule: String,
-        reply: String,
+        tried: Box<Tried>,
     },
     /// A held recipient is due again.
     RecipientReleased {
         id: QueueId,
+        sender: String,
         recipient: String,
     },
     RecipientDiscarded {
         id: QueueId,
+        sender: String,
         recipient: String,
     },
     DsnQueued {
@@ -177,6 +170,40 @@ pub enum Event {
     Stopped,
 }
 
+/// What a try at one recipient came to: what was said, by whom, and what the policy made of it. An
+/// operator's act takes the place of a try where no host was asked.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    pub sender: String,
+    /// Who had logged in to hand the message in.
+    pub user: Option<String>,
+    /// None: there was no session.
+    pub site: Option<String>,
+    /// `mx1.example.net [192.0.2.1]`; None where no host was reached for.
+    pub host: Option<String>,
+    /// What TLS was agreed; None: in clear.
+    pub tls: Option<String>,
+    pub phase: Phase,
+    /// The reply in one line, or the failure in words.
+    pub reply: String,
+    pub basis: Basis,
+    /// How many recipients of the transaction had been accepted before.
+    pub accepted_before: u32,
+    pub rule: String,
+    pub category: String,
+    pub action: String,
+    pub provider: Option<String>,
+}
+
+/// What was decided on: enough to decide again, with another table.
+#[derive(Clone, Debug)]
+pub enum Basis {
+    Reply(Reply),
+    Failure(Failure),
+    /// A person's word; no rule of the table.
+    Operator,
+}
+
 /// The handle through which events are told: one log line and the metrics. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Events {
@@ -197,6 +224,28 @@ impl Events {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    /// A try that ended with this reply.
+    pub(crate) fn tried(reply: &str) -> Box<Tried> {
+        let text = || "text".to_owned();
+        let code = reply.split(' ').next().and_then(|code| code.parse().ok());
+        let words = reply.split_once(' ').map_or("", |(_, words)| words);
+        Box::new(Tried {
+            sender: text(),
+            user: None,
+            site: Some(text()),
+            host: Some("mx.example.com [192.0.2.7]".to_owned()),
+            tls: None,
+            phase: Phase::Rcpt,
+            reply: reply.to_owned(),
+            basis: Basis::Reply(Reply::new(code.unwrap_or(250), None, words)),
+            accepted_before: 0,
+            rule: text(),
+            category: text(),
+            action: text(),
+            provider: None,
+        })
+    }
 
     /// One of each.
     pub(crate) fn every_event() -> Vec<Event> {
@@ -227,7 +276,7 @@ pub(crate) mod tests {
                 client: Some(client),
                 user: None,
                 sender: text(),
-                recipients: 3,
+                recipients: vec![text(), text(), text()],
                 size: 1000,
             },
             Event::ClientGoneBeforeReply { id: id(), client },
@@ -243,6 +292,8 @@ pub(crate) mod tests {
                 phase: Phase::Ehlo,
                 what: text(),
                 rule: text(),
+                category: text(),
+                action: text(),
             },
             Event::SessionClosed {
                 site: text(),
@@ -252,43 +303,37 @@ pub(crate) mod tests {
             Event::RecipientDelivered {
                 id: id(),
                 recipient: text(),
-                host: text(),
-                tls: None,
-                reply: "250 ok\nerror: a line of its own".to_owned(),
+                tried: tried("250 ok\nerror: a line of its own"),
                 age: Duration::from_millis(2500),
                 attempts: 1,
             },
             Event::RecipientDeferred {
                 id: id(),
                 recipient: text(),
-                host: None,
-                phase: Phase::Rcpt,
-                reply: text(),
-                rule: text(),
-                category: text(),
+                tried: tried("450 4.7.1 later"),
                 until,
             },
             Event::RecipientBounced {
                 id: id(),
                 recipient: text(),
-                host: Some(text()),
-                phase: Phase::Rcpt,
-                reply: text(),
-                rule: text(),
-                category: text(),
+                tried: tried("550 5.1.1 unknown"),
             },
             Event::RecipientHeld {
                 id: id(),
                 recipient: text(),
-                rule: text(),
-                reply: text(),
+                tried: Box::new(Tried {
+                    basis: Basis::Operator,
+                    ..*tried("held")
+                }),
             },
             Event::RecipientReleased {
                 id: id(),
+                sender: text(),
                 recipient: text(),
             },
             Event::RecipientDiscarded {
                 id: id(),
+                sender: text(),
                 recipient: text(),
             },
             Event::DsnQueued {

@@ -9,4 +9,4 @@ pub mod metric;
 
 pub use clock::Clock;
 pub use crash::CrashPoint;
-pub use event::{Event, Events};
+pub use event::{Basis, Event, Events, Tried};

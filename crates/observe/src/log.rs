@@ -119,7 +119,7 @@ pub(crate) fn line(event: &Event) {
             size,
         } => {
             let client = client.map(tracing::field::display);
-            let user = user.as_deref();
+            let (user, recipients) = (user.as_deref(), recipients.len());
             info!(target: "relayd", event = "message_accepted", %id, client, user, sender, recipients,
                 size, "accepted");
         }
@@ -143,9 +143,11 @@ pub(crate) fn line(event: &Event) {
             phase,
             what,
             rule,
+            category,
+            action,
         } => {
             info!(target: "relayd", event = "session_failed", site, host, %phase, what, rule,
-                "session failed");
+                category, action, "session failed");
         }
         Event::SessionClosed {
             site,
@@ -158,58 +160,59 @@ pub(crate) fn line(event: &Event) {
         Event::RecipientDelivered {
             id,
             recipient,
-            host,
-            tls,
-            reply,
+            tried,
             age,
             attempts,
         } => {
-            let (tls, age) = (tls.as_deref(), age.as_secs_f64());
+            let (host, tls) = (tried.host.as_deref(), tried.tls.as_deref());
+            let (reply, age) = (&tried.reply, age.as_secs_f64());
             info!(target: "relayd", event = "recipient_delivered", %id, recipient, host, tls, reply,
                 age, attempts, "delivered");
         }
         Event::RecipientDeferred {
             id,
             recipient,
-            host,
-            phase,
-            reply,
-            rule,
-            category,
+            tried,
             until,
         } => {
-            let host = host.as_deref();
+            let (host, phase) = (tried.host.as_deref(), tried.phase);
+            let (reply, rule, category) = (&tried.reply, &tried.rule, &tried.category);
             info!(target: "relayd", event = "recipient_deferred", %id, recipient, host, %phase, reply,
                 rule, category, %until, "deferred");
         }
         Event::RecipientBounced {
             id,
             recipient,
-            host,
-            phase,
-            reply,
-            rule,
-            category,
+            tried,
         } => {
-            let host = host.as_deref();
+            let (host, phase) = (tried.host.as_deref(), tried.phase);
+            let (reply, rule, category) = (&tried.reply, &tried.rule, &tried.category);
             info!(target: "relayd", event = "recipient_bounced", %id, recipient, host, %phase, reply,
                 rule, category, "bounced");
         }
         Event::RecipientHeld {
             id,
             recipient,
-            rule,
-            reply,
+            tried,
         } => {
+            let (rule, reply) = (&tried.rule, &tried.reply);
             warn!(target: "relayd", event = "recipient_held", %id, recipient, rule, reply,
                 "held until an operator releases it");
         }
-        Event::RecipientReleased { id, recipient } => {
-            info!(target: "relayd", event = "recipient_released", %id, recipient,
+        Event::RecipientReleased {
+            id,
+            sender,
+            recipient,
+        } => {
+            info!(target: "relayd", event = "recipient_released", %id, sender, recipient,
                 "released by an operator");
         }
-        Event::RecipientDiscarded { id, recipient } => {
-            info!(target: "relayd", event = "recipient_discarded", %id, recipient,
+        Event::RecipientDiscarded {
+            id,
+            sender,
+            recipient,
+        } => {
+            info!(target: "relayd", event = "recipient_discarded", %id, sender, recipient,
                 "deleted by an operator");
         }
         Event::DsnQueued { id, of, to } => {

@@ -303,7 +303,7 @@ pub(crate) fn count(metrics: &Metrics, event: &Event) {
         recipients, size, ..
     } = event
     {
-        metrics.add(Metric::RecipientsAccepted, *recipients as u64);
+        metrics.add(Metric::RecipientsAccepted, recipients.len() as u64);
         metrics.add(Metric::BytesAccepted, *size);
     }
     if let Event::SessionOpened { tls: Some(_), .. } = event {

@@ -298,7 +298,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
             client: self.peer.ip().map(|_| self.peer.address()),
             user: message.arrival.user.clone(),
             sender: message.envelope.reverse_path.to_string(),
-            recipients: message.envelope.recipients.len(),
+            recipients: message
+                .envelope
+                .recipients
+                .iter()
+                .map(|recipient| recipient.mailbox.to_string())
+                .collect(),
             size: message.size,
         });
         self.dialogue

@@ -85,6 +85,7 @@ impl Case {
             message: &message,
             start: BODY,
             hop: &NextHop::Domain(Domain::parse("r.example").unwrap()),
+            site: Some("mx.r.example"),
             verdicts,
             expired: decide(&TABLE, expired, &Context::of(Phase::Rcpt)),
             config: &config,
@@ -118,6 +119,7 @@ impl Case {
             said,
             host: Some("mx.r.example [192.0.2.1]".to_owned()),
             tls: None,
+            accepted_before: 0,
             decision,
         }
     }
@@ -271,6 +273,12 @@ fn an_expired_recipient_bounces_with_its_last_reply_and_a_permanent_status() {
         String::from_utf8_lossy(settling.settlement.dsns[0].body.in_memory().unwrap()).into_owned();
     assert!(text.contains("Status: 5.4.7"), "{text}");
     assert!(text.contains("still no"), "{text}");
+    let Event::RecipientBounced { tried, .. } = &settling.events[0] else {
+        panic!("{:?}", settling.events);
+    };
+    // Whoever decides again later must decide on the age, not on the reply.
+    assert!(matches!(tried.basis, Basis::Failure(Failure::Expired)));
+    assert_eq!(tried.site.as_deref(), Some("mx.r.example"));
 }
 
 #[test]
