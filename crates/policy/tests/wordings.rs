@@ -7,9 +7,10 @@ use relay_policy::{Action, Context, Decision, Stimulus, Table, decide, parse_pas
 /// Columns: source, provider, phase, category, action, reply; `\n` in a reply parts its lines. The wordings are those that
 /// the named programs and services are known to use, from their sources, manuals and help pages, with made-up addresses.
 /// Each further file holds wordings that were new to the table when they were written down.
-const WORDINGS: [&str; 2] = [
+const WORDINGS: [&str; 3] = [
     include_str!("data/wordings.tsv"),
     include_str!("data/wordings-2.tsv"),
+    include_str!("data/wordings-3.tsv"),
 ];
 
 struct Row<'a> {
