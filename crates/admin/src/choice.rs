@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use relay_config::Config;
+use relay_deliver::next_hop;
 use relay_queue::{Message, Page, RecipientState, Select, State, StoreError};
 use relay_smtp::{NextHop, QueueId, Recipient};
 use tokio::task::JoinSet;
@@ -104,19 +105,25 @@ impl Choice {
     }
 
     /// Whether this recipient of a message that matches is meant.
-    pub fn matches_recipient(&self, recipient: &Recipient, state: &RecipientState) -> bool {
+    pub fn matches_recipient(
+        &self,
+        message: &Message,
+        index: u32,
+        recipient: &Recipient,
+        state: &RecipientState,
+    ) -> bool {
         self.select.matches_recipient(recipient, state)
             && self.site.as_ref().is_none_or(|site| {
-                let hop = site.config.next_hop(recipient.mailbox.host());
+                let hop = next_hop(&site.config, message, index, recipient);
                 site.leads_there.get(&hop) == Some(&Verdict::There)
             })
     }
 
     fn matches(&self, message: &Message) -> bool {
         self.site.is_none()
-            || message
-                .each()
-                .any(|(_, recipient, state)| self.matches_recipient(recipient, state))
+            || message.each().any(|(index, recipient, state)| {
+                self.matches_recipient(message, index, recipient, state)
+            })
     }
 
     /// Finds out of the messages' next hops whether they lead to the site.
@@ -125,8 +132,8 @@ impl Choice {
             return;
         };
         let hops = messages.iter().flat_map(|message| {
-            let recipients = message.envelope.recipients.iter();
-            recipients.map(|recipient| site.config.next_hop(recipient.mailbox.host()))
+            let each = message.each();
+            each.map(|(index, recipient, _)| next_hop(&site.config, message, index, recipient))
         });
         let mut unknown: Vec<NextHop> = hops
             .filter(|hop| !site.leads_there.contains_key(hop))

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use relay_queue::{Attempt, Message, RecipientState, State};
+use relay_deliver::next_hop;
+use relay_queue::{Attempt, Detour, Message, RecipientState, State};
 use relay_smtp::{NextHop, QueueId, Recipient};
 
 use crate::choice::{Choice, PAGE};
@@ -129,7 +130,7 @@ async fn blocked_by(world: &AdminWorld, message: &Message) -> Vec<String> {
     let hops: BTreeSet<NextHop> = message
         .each()
         .filter(|(_, _, state)| is_open(state.state))
-        .map(|(_, recipient, _)| config.next_hop(recipient.mailbox.host()))
+        .map(|(index, recipient, _)| next_hop(&config, message, index, recipient))
         .take(SITES_ASKED)
         .collect();
     let mut names = BTreeSet::new();
@@ -212,7 +213,10 @@ pub fn row(message: &Message, max_age: Duration) -> MessageView {
         user: message.arrival.user.clone(),
         recipients: message
             .each()
-            .map(|(_, recipient, state)| recipient_row(recipient, state, expires))
+            .map(|(index, recipient, state)| {
+                let detour = message.detours.get(&index);
+                recipient_row(recipient, state, detour, expires)
+            })
             .collect(),
     }
 }
@@ -220,6 +224,7 @@ pub fn row(message: &Message, max_age: Duration) -> MessageView {
 fn recipient_row(
     recipient: &Recipient,
     state: &RecipientState,
+    detour: Option<&Detour>,
     expires: Option<Timestamp>,
 ) -> RecipientView {
     let last = state.last();
@@ -234,6 +239,10 @@ fn recipient_row(
         rule: last.map(|attempt| attempt.rule.clone()),
         category: last.map(|attempt| attempt.category.clone()),
         host: last.and_then(|attempt| attempt.host.clone()),
+        route: detour.map(|detour| match detour {
+            Detour::Mx => "mx".to_owned(),
+            Detour::Relay(relay) => relay.clone(),
+        }),
         history: Vec::new(),
         advice: None,
     }

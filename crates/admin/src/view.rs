@@ -36,6 +36,9 @@ pub struct RecipientView {
     pub category: Option<String>,
     /// The host of the last attempt.
     pub host: Option<String>,
+    /// The way that an operator has chosen: `mx`, or a relay. None: the configured one.
+    #[serde(default)]
+    pub route: Option<String>,
     /// Every attempt, oldest first; only in the view of one message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<AttemptView>,
@@ -119,7 +122,7 @@ pub struct Untried {
     pub untried: u64,
 }
 
-/// `POST /v1/queue/hold`, `release`, `bounce`, `delete`.
+/// `POST /v1/queue/hold`, `release`, `bounce`, `delete`, `reroute`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     /// Messages of which something was changed.

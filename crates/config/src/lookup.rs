@@ -4,7 +4,7 @@
 use relay_policy::{Schedule, TlsRequirement};
 use relay_smtp::{Domain, Host, NextHop};
 
-use crate::settings::{Config, DomainPattern, EffectiveLimits, Limit, Route};
+use crate::settings::{Config, DomainPattern, EffectiveLimits, Limit, Relay, Route};
 
 /// Sessions at once with one site where no `[[limit]]` says otherwise.
 pub const CONNECTIONS_DEFAULT: u32 = 10;
@@ -34,9 +34,12 @@ impl Config {
         }
     }
 
-    /// The route behind `NextHop::Relay`.
+    /// The route behind `NextHop::Relay`: that of this name, else the first that has this relay among
+    /// others. None: an operator has named a relay of no route.
     pub fn route(&self, name: &str) -> Option<&Route> {
-        self.routes.iter().find(|route| &*route.name == name)
+        let is_one = |relay: &Relay| relay.to_string() == name;
+        let named = self.routes.iter().find(|route| &*route.name == name);
+        named.or_else(|| self.routes.iter().find(|r| r.via.iter().any(is_one)))
     }
 
     /// The limits for a domain, its provider and MX host names; the narrowest wins, field by field.

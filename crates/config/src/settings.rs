@@ -208,6 +208,22 @@ pub struct Relay {
 }
 
 impl Relay {
+    /// `smtp.example.com:587`, `192.0.2.1:25` or `[2001:db8::1]:587`; None: not a host with a port.
+    pub fn parse(text: &str) -> Option<Relay> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Some(Relay {
+                host: address.ip().to_string(),
+                port: address.port(),
+            })
+            .filter(|relay| relay.port > 0);
+        }
+        let (host, port) = text.rsplit_once(':')?;
+        Some(Relay {
+            host: Domain::parse(host).ok()?.to_ascii(),
+            port: port.parse::<u16>().ok().filter(|port| *port > 0)?,
+        })
+    }
+
     /// A loopback address or `localhost`.
     pub(crate) fn is_loopback(&self) -> bool {
         match self.host.parse::<IpAddr>() {

@@ -188,19 +188,8 @@ pub(crate) fn domain_pattern(value: &Value, _: &Kind) -> Read<DomainPattern> {
 /// The port has to be said: 25, 465 and 587 are different bargains.
 pub(crate) fn host_port(value: &Value, _: &Kind) -> Read<Relay> {
     let text = raw_text(value)?;
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok(Relay {
-            host: address.ip().to_string(),
-            port: address.port(),
-        });
-    }
-    let parts = text.rsplit_once(':').and_then(|(host, port)| {
-        let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
-        let domain = Domain::parse(host).ok()?;
-        Some((domain.to_ascii(), port))
-    });
-    match parts {
-        Some((host, port)) => Ok(Relay { host, port }),
+    match Relay::parse(text) {
+        Some(relay) => Ok(relay),
         None if Domain::parse(text).is_ok() => {
             wrong(value, format!("the port is missing; write {text}:587"))
         }

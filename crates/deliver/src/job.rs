@@ -15,6 +15,7 @@ use relay_smtp::client::Transaction;
 use relay_smtp::envelope::{BodyType, Recipient, Utf8};
 use relay_smtp::{Host, NextHop, QueueId, data};
 
+use crate::next_hop::next_hop;
 use crate::world::{Settings, World};
 
 /// One message and its recipients that are due by way of one next hop.
@@ -60,7 +61,9 @@ impl Job {
         let open: Vec<(u32, Timestamp)> = message
             .each()
             .filter(|(_, _, state)| matches!(state.state, State::Queued | State::Deferred))
-            .filter(|(_, recipient, _)| settings.config.next_hop(recipient.mailbox.host()) == *hop)
+            .filter(|(index, recipient, _)| {
+                next_hop(&settings.config, &message, *index, recipient) == *hop
+            })
             .map(|(index, _, state)| (index, state.next_attempt))
             .collect();
         let due: Vec<u32> = open
@@ -120,10 +123,11 @@ impl Job {
     /// What TLS a session with this host must have for this next hop.
     pub fn requirement(&self, settings: &Settings, host: &str) -> TlsRequirement {
         match &self.hop {
-            NextHop::Relay(name) => settings
-                .config
-                .route(name)
-                .map_or(TlsRequirement::Opportunistic, |route| route.tls),
+            // A relay without a route is one that an operator has rerouted mail to.
+            NextHop::Relay(name) => match settings.config.route(name) {
+                Some(route) => route.tls,
+                None => self.limits(settings, host).tls,
+            },
             NextHop::Domain(_) | NextHop::Address(_) => self.limits(settings, host).tls,
         }
     }

@@ -10,6 +10,7 @@ mod hosts;
 mod job;
 mod judge;
 pub mod link;
+mod next_hop;
 mod open;
 pub mod operator;
 mod outcome;
@@ -21,5 +22,6 @@ pub mod tls;
 mod wire;
 pub mod world;
 
+pub use next_hop::next_hop;
 pub use run::{Delivery, SiteView};
 pub use world::World;

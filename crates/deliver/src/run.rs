@@ -155,6 +155,13 @@ impl Delivery {
         }
     }
 
+    /// The message goes other ways from now on. An attempt that is under way goes on to its end first.
+    pub async fn rerouted(&self, message: Arc<Message>) {
+        let config = Arc::clone(&self.world.settings.load().config);
+        let jobs = jobs::jobs_of(&message, &config);
+        self.order(Order::Replace(message.id, jobs)).await;
+    }
+
     /// Takes over everything that is in the queue, at start. Returns the number of messages.
     pub async fn load(&self) -> u64 {
         self.load_as(Known::Keep).await

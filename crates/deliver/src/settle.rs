@@ -15,6 +15,7 @@ use relay_schedule::Report;
 use relay_schedule::scheduler::SiteNews;
 use relay_smtp::{Failure, NextHop, Phase, QueueId, Recipient, Reply};
 
+use crate::next_hop::next_hop;
 use crate::report::{Line, Reporter};
 
 /// What a recipient's try came to, and what the policy says of it.
@@ -139,12 +140,12 @@ fn due_again(input: &Input<'_>, changes: &[RecipientChange]) -> Option<Timestamp
     }
     input
         .message
-        .envelope
-        .recipients
-        .iter()
+        .each()
         .zip(states)
         .filter(|(_, state)| matches!(state.state, State::Queued | State::Deferred))
-        .filter(|(recipient, _)| input.config.next_hop(recipient.mailbox.host()) == *input.hop)
+        .filter(|((index, recipient, _), _)| {
+            next_hop(input.config, input.message, *index, recipient) == *input.hop
+        })
         .map(|(_, state)| state.next_attempt)
         .min()
 }

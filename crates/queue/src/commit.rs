@@ -14,10 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::follow::Job;
 use crate::journal::{AppendError, Journal};
 use crate::ledger::{Ahead, Ledger, Lookup};
-use crate::message::{Message, RecipientChange};
+use crate::message::{Message, RecipientChange, Way};
 use crate::record::{Encoded, Kind, Place};
 use crate::room::{self, Thrown};
-use crate::settle::changed;
+use crate::settle::{changed, rerouted};
 use crate::shared::{Pin, Shared};
 use crate::store::{Settled, StoreError};
 
@@ -39,6 +39,12 @@ pub(crate) struct Operation {
 #[derive(Debug)]
 pub(crate) enum Work {
     Accept(Fresh),
+    /// A message from another queue, with the states of its recipients.
+    Import(Fresh),
+    Reroute {
+        pin: Pin,
+        ways: Vec<Way>,
+    },
     Settle {
         pin: Pin,
         changes: Vec<RecipientChange>,
@@ -91,8 +97,10 @@ impl Inbox {
             return Err(StoreError::Stopped("it was closed".to_owned()));
         }
         match operation.work {
-            Work::Accept(_) | Work::Carry { .. } => waiting.accept.push_back(operation),
-            Work::Settle { .. } => waiting.settle.push_back(operation),
+            Work::Accept(_) | Work::Import(_) | Work::Carry { .. } => {
+                waiting.accept.push_back(operation);
+            }
+            Work::Settle { .. } | Work::Reroute { .. } => waiting.settle.push_back(operation),
         }
         self.ready.notify_one();
         Ok(())
@@ -234,7 +242,7 @@ impl Committer {
         let full = StoreError::Full(error.to_string());
         // Until the next look at the disk.
         self.shared.ledger().short = Some(error.to_string());
-        let is_new = |step: &Step| matches!(step.operation.work, Work::Accept(_));
+        let is_new = |step: &Step| matches!(step.operation.work, Work::Accept(_) | Work::Import(_));
         let (new, others): (Vec<_>, Vec<_>) = steps.into_iter().partition(is_new);
         refuse(new.into_iter().map(|s| s.operation), &full);
         match room::throw_ballast(&self.shared) {
@@ -275,7 +283,8 @@ impl Committer {
         let mut ledger = self.shared.ledger();
         for (step, places) in steps.iter().zip(places) {
             match &step.operation.work {
-                Work::Accept(_) => {}
+                Work::Accept(_) | Work::Import(_) => {}
+                Work::Reroute { .. } => ledger.install_settled(step.after.clone()),
                 Work::Carry { message, .. } => {
                     for place in places {
                         ledger.install_accepted(message.clone(), *place);
@@ -307,9 +316,9 @@ impl Committer {
 impl Work {
     fn fresh(&self) -> &[Fresh] {
         match self {
-            Work::Accept(fresh) => std::slice::from_ref(fresh),
+            Work::Accept(fresh) | Work::Import(fresh) => std::slice::from_ref(fresh),
             Work::Settle { dsns, .. } => dsns,
-            Work::Carry { .. } => &[],
+            Work::Carry { .. } | Work::Reroute { .. } => &[],
         }
     }
 
@@ -321,7 +330,9 @@ impl Work {
 impl Step {
     fn answer(self) {
         let dsns = match &self.operation.work {
-            Work::Accept(_) | Work::Carry { .. } => Vec::new(),
+            Work::Accept(_) | Work::Import(_) | Work::Carry { .. } | Work::Reroute { .. } => {
+                Vec::new()
+            }
             Work::Settle { dsns, .. } => dsns.iter().map(|d| d.message.clone()).collect(),
         };
         // Whoever asked may have gone; what was written stays.
@@ -342,6 +353,27 @@ fn judge(ledger: &Ledger, ahead: &mut Ahead, work: &Work) -> Judged {
             Ok(()) => Judged::Write(Kind::Accepted, fresh.message.clone()),
             Err(taken) => Judged::Answer(Err(taken)),
         },
+        Work::Import(fresh) => match claim(ledger, ahead, std::slice::from_ref(fresh)) {
+            Ok(()) => Judged::Write(Kind::Carried, fresh.message.clone()),
+            Err(taken) => Judged::Answer(Err(taken)),
+        },
+        Work::Reroute { pin, ways } => {
+            let Some(before) = current(ledger, ahead, pin.id()) else {
+                return Judged::Answer(Err(StoreError::Unknown(pin.id())));
+            };
+            match rerouted(&before, ways) {
+                Ok(Some(after)) => {
+                    let after = Arc::new(after);
+                    ahead.insert(pin.id(), Some(after.clone()));
+                    Judged::Write(Kind::Rerouted, after)
+                }
+                Ok(None) => Judged::Answer(Ok(Settled {
+                    message: before,
+                    dsns: Vec::new(),
+                })),
+                Err(error) => Judged::Answer(Err(error)),
+            }
+        }
         Work::Settle { pin, changes, dsns } => {
             let Some(before) = current(ledger, ahead, pin.id()) else {
                 return Judged::Answer(Err(StoreError::Unknown(pin.id())));

@@ -18,14 +18,14 @@ use crate::files::Layout;
 use crate::follow::{Follower, Job, Loaded, Scanned};
 use crate::ids::Ids;
 use crate::ledger::Lookup;
-use crate::message::{Message, NewMessage, Settlement};
+use crate::message::{Message, NewMessage, Settlement, Way};
 use crate::reclaim::Reclaim;
 use crate::record::{Encoded, Place, TooLarge};
 use crate::recover::recover;
 use crate::room;
 use crate::segment;
 use crate::select::Select;
-use crate::settle::accepted;
+use crate::settle::{accepted, imported};
 use crate::shared::{Pin, Pinned, Shared};
 use crate::store::{Later, Page, Settled, Stats, Store, StoreError};
 
@@ -112,13 +112,28 @@ impl DiskStore {
         self.may_take()?;
         self.ids.saw(new.id);
         let encoded = Encoded::accepted(&new).map_err(too_large)?;
-        let place = self.places.clone().acquire_owned();
-        let permit = match tokio::time::timeout(self.shared.options.busy_after, place).await {
-            Ok(permit) => permit.map_err(|_| closed())?,
-            Err(_) => return Err(StoreError::Busy),
-        };
+        let permit = self.place_for_new().await?;
         let work = Work::Accept(fresh(new));
         Ok(self.write(work, encoded, permit).await?.message)
+    }
+
+    async fn import_one(&self, message: Message, body: Body) -> Result<Arc<Message>, StoreError> {
+        self.may_take()?;
+        self.ids.saw(message.id);
+        let message = Arc::new(imported(message, body.len()));
+        let body = body.bytes().clone();
+        let encoded = Encoded::carried(&message, body.clone()).map_err(too_large)?;
+        let permit = self.place_for_new().await?;
+        let work = Work::Import(Fresh { message, body });
+        Ok(self.write(work, encoded, permit).await?.message)
+    }
+
+    async fn place_for_new(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let place = self.places.clone().acquire_owned();
+        match tokio::time::timeout(self.shared.options.busy_after, place).await {
+            Ok(permit) => permit.map_err(|_| closed()),
+            Err(_) => Err(StoreError::Busy),
+        }
     }
 
     fn may_take(&self) -> Result<(), StoreError> {
@@ -144,6 +159,17 @@ impl DiskStore {
         let dsns = dsns.into_iter().map(fresh).collect();
         self.write(Work::Settle { pin, changes, dsns }, encoded, permit)
             .await
+    }
+
+    async fn reroute_some(&self, id: QueueId, ways: Vec<Way>) -> Result<Arc<Message>, StoreError> {
+        self.shared.ledger().may_write()?;
+        let loaded = self.load(id).await?;
+        let pin = loaded.ok_or(StoreError::Unknown(id))?.pin;
+        let encoded = Encoded::rerouted(id, &ways).map_err(too_large)?;
+        let permit = self.places.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| closed())?;
+        let work = Work::Reroute { pin, ways };
+        Ok(self.write(work, encoded, permit).await?.message)
     }
 
     /// Resolves once it is on disk. Goes on to be written if nobody waits any more.
@@ -357,6 +383,14 @@ impl Store for DiskStore {
 
     fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>> {
         Box::pin(self.settle_some(settlement))
+    }
+
+    fn reroute(&self, id: QueueId, ways: Vec<Way>) -> Later<'_, Result<Arc<Message>, StoreError>> {
+        Box::pin(self.reroute_some(id, ways))
+    }
+
+    fn import(&self, message: Message, body: Body) -> Later<'_, Result<Arc<Message>, StoreError>> {
+        Box::pin(self.import_one(message, body))
     }
 
     fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>> {

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use relay_smtp::QueueId;
 
 use crate::device::Device;
-use crate::message::Message;
-use crate::record::{Place, from_postcard, to_postcard};
+use crate::message::{Detours, Message};
+use crate::record::{Place, from_postcard, from_postcard_and_more, to_postcard};
 use crate::sync_hook;
 
 /// Largest value, in bytes. Far under the 4 KiB that the design allows.
@@ -240,7 +240,10 @@ fn add_to_batch(batch: &mut sled::Batch, update: &Update) -> u16 {
             place,
             old_parts,
         } => {
-            let bytes = to_postcard(&(place, &**message));
+            let mut bytes = to_postcard(&(place, &**message));
+            if !message.detours.is_empty() {
+                bytes.extend_from_slice(&to_postcard(&message.detours));
+            }
             let pieces = bytes.chunks(PART_BYTES);
             let parts = u16::try_from(pieces.len())
                 .expect("a record is at most 1 GiB and most of it the body: 200 MB of state never");
@@ -295,8 +298,10 @@ fn missing(id: QueueId, part: u16) -> IndexError {
 }
 
 fn row(id: QueueId, bytes: &[u8], parts: u16) -> Result<Row, IndexError> {
-    let (place, message): (Place, Message) = from_postcard(bytes)
-        .ok_or_else(|| IndexError::Damaged(format!("message {id} cannot be read")))?;
+    let ((place, mut message), detours): ((Place, Message), Detours) =
+        from_postcard_and_more(bytes)
+            .ok_or_else(|| IndexError::Damaged(format!("message {id} cannot be read")))?;
+    message.detours = detours;
     Ok(Row {
         message: Arc::new(message),
         place,

@@ -33,8 +33,8 @@ pub use device::{Device, Space, SystemDevice};
 pub use disk::{DiskStore, OpenError, Options};
 pub use memory::MemoryStore;
 pub use message::{
-    Arrival, Attempt, Message, NewMessage, OPERATOR, RecipientChange, RecipientState, Settlement,
-    State,
+    Arrival, Attempt, Detour, Detours, Message, NewMessage, OPERATOR, RecipientChange,
+    RecipientState, Settlement, State, Way,
 };
 pub use select::Select;
 pub use store::{Later, Page, Settled, Stats, Store, StoreError};

@@ -10,9 +10,9 @@ use relay_smtp::QueueId;
 
 use crate::body::{Body, MemoryStaging, Staging};
 use crate::ids::Ids;
-use crate::message::{Message, NewMessage, Settlement};
+use crate::message::{Message, NewMessage, Settlement, Way};
 use crate::select::Select;
-use crate::settle::{Counts, Recent, accepted, changed};
+use crate::settle::{Counts, Recent, accepted, changed, imported, rerouted};
 use crate::store::{Later, Page, Settled, Stats, Store, StoreError};
 
 /// How many finished messages are remembered.
@@ -66,7 +66,30 @@ impl MemoryStore {
         inner.is_open()?;
         inner.is_free(new.id)?;
         inner.commits += 1;
-        Ok(inner.insert(&new))
+        Ok(inner.insert(accepted(&new), new.body))
+    }
+
+    fn import_now(&self, message: Message, body: Body) -> Result<Arc<Message>, StoreError> {
+        self.ids.saw(message.id);
+        let mut inner = self.inner();
+        inner.is_open()?;
+        inner.is_free(message.id)?;
+        inner.commits += 1;
+        let size = body.len();
+        Ok(inner.insert(imported(message, size), body))
+    }
+
+    fn reroute_now(&self, id: QueueId, ways: &[Way]) -> Result<Arc<Message>, StoreError> {
+        let mut inner = self.inner();
+        inner.is_open()?;
+        let (before, body) = inner.live.get(&id).ok_or(StoreError::Unknown(id))?;
+        let Some(after) = rerouted(before, ways)? else {
+            return Ok(before.clone());
+        };
+        let (after, body) = (Arc::new(after), body.clone());
+        inner.commits += 1;
+        inner.live.insert(id, (after.clone(), body));
+        Ok(after)
     }
 
     fn settle_now(&self, settlement: Settlement) -> Result<Settled, StoreError> {
@@ -101,7 +124,8 @@ impl MemoryStore {
             inner.counts.add(&message);
             inner.live.insert(message.id, (message.clone(), body));
         }
-        let dsns = settlement.dsns.iter().map(|d| inner.insert(d)).collect();
+        let dsns = settlement.dsns.into_iter();
+        let dsns = dsns.map(|d| inner.insert(accepted(&d), d.body)).collect();
         Ok(Settled { message, dsns })
     }
 
@@ -143,11 +167,10 @@ impl Inner {
         }
     }
 
-    fn insert(&mut self, new: &NewMessage) -> Arc<Message> {
-        let message = Arc::new(accepted(new));
+    fn insert(&mut self, message: Message, body: Body) -> Arc<Message> {
+        let message = Arc::new(message);
         self.counts.add(&message);
-        self.live
-            .insert(new.id, (message.clone(), new.body.clone()));
+        self.live.insert(message.id, (message.clone(), body));
         message
     }
 }
@@ -170,6 +193,14 @@ impl Store for MemoryStore {
 
     fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>> {
         Box::pin(async move { self.settle_now(settlement) })
+    }
+
+    fn reroute(&self, id: QueueId, ways: Vec<Way>) -> Later<'_, Result<Arc<Message>, StoreError>> {
+        Box::pin(async move { self.reroute_now(id, &ways) })
+    }
+
+    fn import(&self, message: Message, body: Body) -> Later<'_, Result<Arc<Message>, StoreError>> {
+        Box::pin(async move { self.import_now(message, body) })
     }
 
     fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>> {

@@ -1,5 +1,6 @@
 //! What the queue keeps of a message: envelope, arrival, and per recipient its state and attempts.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -41,6 +42,29 @@ pub struct Message {
     pub size: u64,
     /// Same length and order as `envelope.recipients`.
     pub recipients: Vec<RecipientState>,
+    /// Recipients that do not go the configured way. Written behind the rest, where there are any.
+    #[serde(skip)]
+    pub detours: Detours,
+}
+
+/// The ways that an operator has chosen, by the recipient's place in `envelope.recipients`.
+pub type Detours = BTreeMap<u32, Detour>;
+
+/// A way that an operator has chosen for a recipient in place of the configured one.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Detour {
+    /// To the hosts of its own domain, whatever routes there are.
+    Mx,
+    /// By way of this relay: `HOST:PORT`, as a `[[route]]` would name it.
+    Relay(String),
+}
+
+/// Where one recipient goes from now on; None: the configured way again.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Way {
+    /// Its place in `envelope.recipients`.
+    pub index: u32,
+    pub detour: Option<Detour>,
 }
 
 impl Message {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0  magic        "rlyJ"
-//!  4  version      the oldest that has this kind: 1 or 2
+//!  4  version      the oldest that has this kind: 1 to 3
 //!  5  kind         see Kind
 //!  6  reserved     0, 0
 //!  8  id           the message's, u64
@@ -24,12 +24,12 @@ use bytes::Bytes;
 use relay_smtp::{Envelope, QueueId};
 
 use crate::gather::Gather;
-use crate::message::{Arrival, Message, NewMessage, RecipientChange, RecipientState};
+use crate::message::{Arrival, Detours, Message, NewMessage, RecipientChange, RecipientState, Way};
 
 pub(crate) const MAGIC: [u8; 4] = *b"rlyJ";
 /// The newest version of a record that can be read. Records are written with the oldest one that has
 /// their kind.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 pub(crate) const HEADER_BYTES: usize = 32;
 pub(crate) const TRAILER_BYTES: usize = 4;
 
@@ -55,8 +55,11 @@ pub(crate) enum Kind {
     ProgressWithDsns = 4,
     /// Finished, and the DSNs that it calls for.
     FinishedWithDsns = 5,
-    /// A message with its body and the states of its recipients, copied forward. Since version 2.
+    /// A message with its body and the states of its recipients, copied forward or imported. Since
+    /// version 2; with detours of its recipients behind them since version 3.
     Carried = 6,
+    /// Recipients go another way from now on. Since version 3.
+    Rerouted = 9,
 }
 
 impl Kind {
@@ -68,6 +71,7 @@ impl Kind {
             | Kind::ProgressWithDsns
             | Kind::FinishedWithDsns => 1,
             Kind::Carried => 2,
+            Kind::Rerouted => 3,
         }
     }
 
@@ -79,6 +83,7 @@ impl Kind {
             4 => Kind::ProgressWithDsns,
             5 => Kind::FinishedWithDsns,
             6 => Kind::Carried,
+            9 => Kind::Rerouted,
             _ => return None,
         })
     }
@@ -94,6 +99,8 @@ pub(crate) struct Encoded {
     body_bytes: u32,
     /// Of id, head and bodies.
     crc: u32,
+    /// The oldest version that has what is in the head, where that is newer than the kind.
+    version: u8,
 }
 
 /// Where a body lies: what the index keeps of it.
@@ -130,6 +137,8 @@ pub(crate) struct TooLarge(usize);
 pub(crate) const MAX_BYTES: usize = 1 << 30;
 /// Combining two checksums takes as long as reading so many bytes again.
 const COMBINED_FROM: usize = 256 << 10;
+/// The version from which on a carried message's head may have detours at its end.
+const DETOURS_SINCE: u8 = 3;
 
 impl Encoded {
     pub(crate) fn accepted(new: &NewMessage) -> Result<Encoded, TooLarge> {
@@ -146,8 +155,18 @@ impl Encoded {
             envelope: message.envelope.clone(),
             arrival: message.arrival.clone(),
         };
-        let head = to_postcard(&(head, &message.recipients));
-        Encoded::new(message.id, head, vec![body])
+        let mut head = to_postcard(&(head, &message.recipients));
+        if message.detours.is_empty() {
+            return Encoded::new(message.id, head, vec![body]);
+        }
+        head.extend_from_slice(&to_postcard(&message.detours));
+        let mut encoded = Encoded::new(message.id, head, vec![body])?;
+        encoded.version = DETOURS_SINCE;
+        Ok(encoded)
+    }
+
+    pub(crate) fn rerouted(id: QueueId, ways: &[Way]) -> Result<Encoded, TooLarge> {
+        Encoded::new(id, to_postcard(&ways), Vec::new())
     }
 
     pub(crate) fn settlement(
@@ -202,6 +221,7 @@ impl Encoded {
             bodies,
             body_bytes: body_bytes as u32,
             crc,
+            version: 1,
         })
     }
 
@@ -221,7 +241,7 @@ impl Encoded {
     ) -> Vec<Place> {
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend_from_slice(&MAGIC);
-        header.extend_from_slice(&[kind.version(), kind as u8, 0, 0]);
+        header.extend_from_slice(&[kind.version().max(self.version), kind as u8, 0, 0]);
         header.extend_from_slice(&self.id.to_u64().to_le_bytes());
         header.extend_from_slice(&(self.head.len() as u32).to_le_bytes());
         header.extend_from_slice(&self.body_bytes.to_le_bytes());
@@ -265,7 +285,11 @@ pub(crate) enum Change {
         dsns: Vec<Found>,
     },
     /// All of it again, as it stood then.
-    Carried(Found, Vec<RecipientState>),
+    Carried(Found, Vec<RecipientState>, Detours),
+    Rerouted {
+        id: QueueId,
+        ways: Vec<Way>,
+    },
 }
 
 /// A message in the journal: its body stays there.
@@ -373,13 +397,14 @@ fn read_change(
             )))
         }
         Kind::Carried => {
-            let (head, recipients): (Head, Vec<RecipientState>) = from_postcard(head)?;
-            if recipients.len() != head.envelope.recipients.len() {
-                return None;
-            }
+            let (head, recipients, detours) = read_carried(head)?;
             let found = found(header.id, head, body, segment, body_at);
-            Some(Change::Carried(found, recipients))
+            Some(Change::Carried(found, recipients, detours))
         }
+        Kind::Rerouted => Some(Change::Rerouted {
+            id: header.id,
+            ways: from_postcard(head)?,
+        }),
         Kind::Progress | Kind::Finished => Some(Change::Settled {
             id: header.id,
             changes: from_postcard(head)?,
@@ -403,6 +428,12 @@ fn read_change(
             })
         }
     }
+}
+
+fn read_carried(head: &[u8]) -> Option<(Head, Vec<RecipientState>, Detours)> {
+    let ((head, recipients), detours): ((Head, Vec<RecipientState>), Detours) =
+        from_postcard_and_more(head)?;
+    (recipients.len() == head.envelope.recipients.len()).then_some((head, recipients, detours))
 }
 
 fn found(id: QueueId, head: Head, body: &[u8], segment: u32, offset: u32) -> Found {
@@ -437,6 +468,20 @@ pub(crate) fn from_postcard<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Opt
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Some(value),
         Ok(_) | Err(_) => None,
+    }
+}
+
+/// A value, and behind it another one, which is left out where it is empty: so older bytes stay
+/// readable.
+pub(crate) fn from_postcard_and_more<T, M>(bytes: &[u8]) -> Option<(T, M)>
+where
+    T: serde::de::DeserializeOwned,
+    M: serde::de::DeserializeOwned + Default,
+{
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Some((value, M::default())),
+        Ok((value, more)) => Some((value, from_postcard(more)?)),
+        Err(_) => None,
     }
 }
 

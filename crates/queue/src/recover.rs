@@ -12,13 +12,13 @@ use std::time::Instant;
 use relay_observe::crash::{self, CrashPoint};
 use relay_observe::{Event, Events};
 
-use crate::files::{Layout, VERSION, VERSION_1};
+use crate::files::{Layout, OLDER_VERSIONS, VERSION};
 use crate::index::{Applied, Index, IndexError, Position};
 use crate::journal::Journal;
 use crate::ledger::{Ledger, Lookup};
 use crate::record::{Bad, Change, Found};
 use crate::segment::{self, FIRST_RECORD, Headless, Image, Item};
-use crate::settle::{changed, fresh};
+use crate::settle::{changed, fresh, rerouted};
 use crate::shared::Options;
 
 /// Why the queue cannot be opened.
@@ -122,7 +122,7 @@ fn enter(layout: &Layout) -> Result<File, OpenError> {
     let in_root = || at(root);
     let version = layout.version().map_err(in_root())?;
     match version.as_deref() {
-        Some(VERSION | VERSION_1) => {}
+        Some(found) if found == VERSION || OLDER_VERSIONS.contains(&found) => {}
         Some(found) => {
             return Err(OpenError::Version {
                 path: root.join("VERSION"),
@@ -399,12 +399,21 @@ impl Recovery<'_> {
     fn redo(&self, change: Change, index: &Index, ledger: &mut Ledger) -> Result<(), OpenError> {
         match change {
             Change::Accepted(found) => self.redo_accepted(found, index, ledger),
-            Change::Carried(found, recipients) => {
+            Change::Carried(found, recipients, detours) => {
                 self.fetch(found.id, index, ledger)?;
                 let (place, size) = (found.place, u64::from(found.place.bytes));
                 let mut message = fresh(found.id, found.envelope, found.arrival, size);
                 message.recipients = recipients;
+                message.detours = detours;
                 ledger.install_accepted(Arc::new(message), place);
+                Ok(())
+            }
+            Change::Rerouted { id, ways } => {
+                if let Lookup::Here(before, _) = self.fetch(id, index, ledger)?
+                    && let Ok(Some(after)) = rerouted(&before, &ways)
+                {
+                    ledger.install_settled(Arc::new(after));
+                }
                 Ok(())
             }
             Change::Settled { id, changes, dsns } => {

@@ -393,8 +393,8 @@ mod tests {
                 Item::Damage { .. } => None,
             })
             .map(|change| match change {
-                Change::Settled { id, .. } => id.to_u64(),
-                Change::Accepted(found) | Change::Carried(found, _) => found.id.to_u64(),
+                Change::Settled { id, .. } | Change::Rerouted { id, .. } => id.to_u64(),
+                Change::Accepted(found) | Change::Carried(found, ..) => found.id.to_u64(),
             })
             .collect()
     }

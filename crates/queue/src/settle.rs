@@ -6,7 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use relay_smtp::{Envelope, QueueId};
 
-use crate::message::{Arrival, Message, NewMessage, RecipientChange, RecipientState, State};
+use crate::message::{
+    Arrival, Detours, Message, NewMessage, RecipientChange, RecipientState, State, Way,
+};
 use crate::store::{Stats, StoreError};
 
 /// The message as it stands in the queue right after it was accepted: everybody due at once.
@@ -30,7 +32,42 @@ pub(crate) fn fresh(id: QueueId, envelope: Envelope, mut arrival: Arrival, size:
         arrival,
         size,
         recipients,
+        detours: Detours::new(),
     }
+}
+
+/// A message that was in another queue, as it stands in this one: everything as it was.
+pub(crate) fn imported(mut message: Message, size: u64) -> Message {
+    debug_assert!(!message.finished(), "nothing to be done for it");
+    message.size = size;
+    message.arrival.at = to_millisecond(message.arrival.at);
+    for state in &mut message.recipients {
+        *state = kept(state);
+    }
+    message
+}
+
+/// The message with its recipients going these ways; None where that changes nothing. A recipient
+/// whose state is final goes nowhere any more.
+pub(crate) fn rerouted(message: &Message, ways: &[Way]) -> Result<Option<Message>, StoreError> {
+    let mut detours = message.detours.clone();
+    for Way { index, detour } in ways {
+        let state = message.recipients.get(*index as usize);
+        let state = state.ok_or(StoreError::Unknown(message.id))?;
+        match detour {
+            _ if state.state.is_final() => {}
+            Some(detour) => {
+                detours.insert(*index, detour.clone());
+            }
+            None => {
+                detours.remove(index);
+            }
+        }
+    }
+    Ok((detours != message.detours).then(|| Message {
+        detours,
+        ..message.clone()
+    }))
 }
 
 /// The message after the changes; None where they change nothing.

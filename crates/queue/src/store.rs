@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use relay_smtp::QueueId;
 
 use crate::body::{Body, Staging};
-use crate::message::{Message, NewMessage, Settlement};
+use crate::message::{Message, NewMessage, Settlement, Way};
 use crate::select::Select;
 
 /// Boxed, so that the store can stand behind `Arc<dyn Store>`; the cost is nothing beside a sync.
@@ -35,6 +35,14 @@ pub trait Store: Send + Sync + 'static {
     /// Changes recipients' states; a message whose recipients are all final leaves the queue.
     /// Returns the message as it now is, and the accepted DSNs. Unknown ids: `StoreError::Unknown`.
     fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>>;
+
+    /// Sends recipients another way from now on, until they are finished or sent another way again.
+    /// Returns the message as it now is. When they are due is not changed by that.
+    fn reroute(&self, id: QueueId, ways: Vec<Way>) -> Later<'_, Result<Arc<Message>, StoreError>>;
+
+    /// Takes a message over from another queue, as it stood there: unfinished, under an id of this
+    /// queue. `Ok` means the same as with [`Store::accept`].
+    fn import(&self, message: Message, body: Body) -> Later<'_, Result<Arc<Message>, StoreError>>;
 
     /// One message, also a finished one while it is remembered ([`Store::recent`]).
     fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>>;

@@ -176,18 +176,21 @@ impl Router {
 
     fn plan_relay(&self, name: &str) -> Result<Plan, NoPlan> {
         let settings = self.settings.load();
-        let relays = settings
-            .relays
-            .get(name)
-            .filter(|relays| !relays.is_empty())
-            .ok_or_else(|| NoPlan {
+        let of_route = settings.relays.get(name);
+        let candidates: Vec<Candidate> = match of_route {
+            Some(relays) => relays
+                .iter()
+                .map(|(host, port)| relay_candidate(host, *port))
+                .collect(),
+            // Where an operator has rerouted mail to.
+            None => single_relay(name).into_iter().collect(),
+        };
+        if candidates.is_empty() {
+            return Err(NoPlan {
                 failure: Failure::NoAddress,
                 words: format!("no [[route]] has the relays {name} any more"),
-            })?;
-        let candidates = relays
-            .iter()
-            .map(|(host, port)| relay_candidate(host, *port))
-            .collect();
+            });
+        }
         Ok(Plan {
             site: format!("relay:{name}"),
             candidates,
@@ -274,6 +277,13 @@ fn by_preference(mut records: Vec<MxRecord>, own: &str) -> Vec<Vec<String>> {
         }
     }
     groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// From `HOST:PORT`; several relays are a route's only.
+fn single_relay(name: &str) -> Option<Candidate> {
+    let (host, port) = name.rsplit_once(':')?;
+    let single = !host.is_empty() && !host.contains(',');
+    single.then_some(relay_candidate(host, port.parse().ok()?))
 }
 
 fn relay_candidate(host: &str, port: u16) -> Candidate {

@@ -373,6 +373,12 @@ impl Scheduler {
         self.jobs.of(id).next().is_some()
     }
 
+    /// Whether a job of this message is being tried, or its outcome written down.
+    pub fn is_in_flight(&self, id: QueueId) -> bool {
+        let mut jobs = self.jobs.of(id);
+        jobs.any(|job| self.jobs.slot(job).place == Place::InFlight)
+    }
+
     fn pass_time(&mut self, now: Micros, actions: &mut Vec<Action>) {
         while let Some(&(at, site)) = self.timers.first()
             && at <= now

@@ -13,7 +13,7 @@ use relay_observe::{Clock, Events};
 use relay_queue::memory::MemoryStore;
 use relay_queue::store::{Later, Settled};
 use relay_queue::{
-    Body, Message, NewMessage, Page, Select, Settlement, Staging, Stats, Store, StoreError,
+    Body, Message, NewMessage, Page, Select, Settlement, Staging, Stats, Store, StoreError, Way,
 };
 use relay_smtp::QueueId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
@@ -290,6 +290,14 @@ impl Store for TestStore {
 
     fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>> {
         self.inner.settle(settlement)
+    }
+
+    fn reroute(&self, id: QueueId, ways: Vec<Way>) -> Later<'_, Result<Arc<Message>, StoreError>> {
+        self.inner.reroute(id, ways)
+    }
+
+    fn import(&self, message: Message, body: Body) -> Later<'_, Result<Arc<Message>, StoreError>> {
+        self.inner.import(message, body)
     }
 
     fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>> {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use relay_observe::Event as Told;
 use relay_schedule::{
-    Action, Dispatch, Event, FlushSelection, Limits, Report, Scheduler, SessionId, SiteId, SiteNews,
+    Action, Dispatch, Event, FlushSelection, Job, Limits, Report, Scheduler, SessionId, SiteId,
+    SiteNews,
 };
 use relay_smtp::{NextHop, QueueId};
 use tokio::sync::{mpsc, oneshot};
@@ -54,6 +55,9 @@ pub(super) struct Dispatcher {
     limits: SiteLimits,
     stopping: Option<Stopping>,
     queue: Queue,
+    /// New ways of messages that are being tried on their old ones: were both tried at once, the same
+    /// recipient might get the message twice.
+    moving: BTreeMap<QueueId, Vec<Job>>,
 }
 
 /// Whether outcomes can be written down.
@@ -92,6 +96,7 @@ impl Dispatcher {
             limits: SiteLimits::default(),
             stopping: None,
             queue: Queue::Works,
+            moving: BTreeMap::new(),
             world,
         }
     }
@@ -171,6 +176,19 @@ impl Dispatcher {
             self.act(action);
         }
         self.actions = actions;
+        if !self.moving.is_empty() {
+            self.move_on();
+        }
+    }
+
+    /// Messages whose last attempt on an old way has ended go their new ways.
+    fn move_on(&mut self) {
+        let (scheduler, moving) = (&self.scheduler, &mut self.moving);
+        let ended = moving.extract_if(.., |id, _| !scheduler.is_in_flight(*id));
+        let jobs: Vec<Job> = ended.flat_map(|(_, jobs)| jobs).collect();
+        for job in jobs {
+            self.tell(Event::Add(job));
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -377,14 +395,14 @@ impl Dispatcher {
             }
             Order::Replace(id, jobs) => {
                 self.tell(Event::Remove(id));
-                for job in jobs {
-                    self.tell(Event::Add(job));
-                }
+                self.moving.insert(id, jobs);
+                self.move_on();
             }
             Order::Flush(ids, answer) => {
                 let _ = answer.send(self.flush(ids));
             }
             Order::Remove(id, answer) => {
+                self.moving.remove(&id);
                 self.tell(Event::Remove(id));
                 let _ = answer.send(());
             }

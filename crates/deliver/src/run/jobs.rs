@@ -11,15 +11,16 @@ use relay_route::RouteSettings;
 use relay_schedule::{Job, Limits, SiteId};
 use relay_smtp::{NextHop, ReversePath};
 
+use crate::next_hop::next_hop;
 use crate::world::World;
 
 /// One job for each next hop of the recipients that are still to be tried.
 pub(super) fn jobs_of(message: &Message, config: &Config) -> Vec<Job> {
     let mut due: BTreeMap<NextHop, Timestamp> = BTreeMap::new();
-    for (_, recipient, state) in message.each() {
+    for (index, recipient, state) in message.each() {
         match state.state {
             State::Queued | State::Deferred => {
-                due.entry(config.next_hop(recipient.mailbox.host()))
+                due.entry(next_hop(config, message, index, recipient))
                     .and_modify(|earliest| *earliest = state.next_attempt.min(*earliest))
                     .or_insert(state.next_attempt);
             }

@@ -68,6 +68,7 @@ impl Case {
             },
             size: BODY.len() as u64,
             recipients: vec![self.state.clone(); recipients.len()],
+            detours: Default::default(),
         }
     }
 

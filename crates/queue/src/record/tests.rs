@@ -1,7 +1,7 @@
 //! The record format: round trips, the bytes of each version, damage.
 
 use super::*;
-use crate::message::{Attempt, State};
+use crate::message::{Attempt, Detour, State};
 use jiff::Timestamp;
 use relay_smtp::{BodyType, Host, Mailbox, Phase, Recipient, ReversePath};
 
@@ -126,9 +126,10 @@ fn carried() -> (Message, Vec<u8>) {
 fn a_message_that_was_copied_forward_keeps_all_that_was_known_of_it() {
     let (message, bytes) = carried();
     let record = read(&bytes, STAMP, 4096).unwrap();
-    let Change::Carried(found, recipients) = record.change else {
+    let Change::Carried(found, recipients, detours) = record.change else {
         panic!("{record:?}")
     };
+    assert!(detours.is_empty());
     assert_eq!((found.id, &found.envelope), (message.id, &message.envelope));
     assert_eq!(found.arrival, message.arrival);
     assert_eq!(recipients, message.recipients);
@@ -141,6 +142,47 @@ fn the_bytes_of_version_2_stay_as_they_are() {
     assert_eq!(hex, GOLDEN_CARRIED);
 }
 
+fn ways() -> Vec<Way> {
+    let way = |index, detour| Way { index, detour };
+    vec![
+        way(0, Some(Detour::Relay("up.test:587".to_owned()))),
+        way(1, Some(Detour::Mx)),
+        way(2, None),
+    ]
+}
+
+/// Carried with a detour, and the record that a message is rerouted with.
+fn detoured() -> [Vec<u8>; 2] {
+    let mut message = carried().0;
+    message.detours.insert(0, Detour::Mx);
+    let encoded = Encoded::carried(&message, Bytes::from_static(b"body")).unwrap();
+    let rerouted = Encoded::rerouted(message.id, &ways()).unwrap();
+    [
+        bytes(Kind::Carried, &encoded),
+        bytes(Kind::Rerouted, &rerouted),
+    ]
+}
+
+#[test]
+fn detours_are_read_back_from_both_records_that_have_them() {
+    let [carried, rerouted] = detoured();
+    let Change::Carried(_, _, detours) = read(&carried, STAMP, 4096).unwrap().change else {
+        panic!("not carried")
+    };
+    assert_eq!(detours, Detours::from([(0, Detour::Mx)]));
+    let expected = Change::Rerouted {
+        id: QueueId::from_u64(5),
+        ways: ways(),
+    };
+    assert_eq!(read(&rerouted, STAMP, 4096).unwrap().change, expected);
+}
+
+#[test]
+fn the_bytes_of_version_3_stay_as_they_are() {
+    let hex = detoured().map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>());
+    assert_eq!(hex, GOLDEN_DETOURED);
+}
+
 #[test]
 fn a_kind_that_its_version_did_not_have_is_bad() {
     let (_, mut older) = carried();
@@ -150,6 +192,10 @@ fn a_kind_that_its_version_did_not_have_is_bad() {
     assert_eq!(read(&older, STAMP, 4096), Err(Bad::Kind(6)));
 }
 
+const GOLDEN_DETOURED: [&str; 2] = [
+    "726c794a0306000005000000000000006e0000000400000000100000022796df0101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f0000010101750001010190ffb2e5bd680190ffb2e5bd6801026d7800070f34353120342e372e31206c617465720a677265796c697374656405646566657208677265796c69737400010000626f6479894efdd2",
+    "726c794a030900000500000000000000150000000000000000100000bdbada80030001010b75702e746573743a3538370101000200db2a514f",
+];
 const GOLDEN_CARRIED: &str = "726c794a0206000005000000000000006b00000004000000001000007c616f910101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f0000010101750001010190ffb2e5bd680190ffb2e5bd6801026d7800070f34353120342e372e31206c617465720a677265796c697374656405646566657208677265796c69737400626f64791e7e5d3c";
 const GOLDEN_ACCEPTED: &str = "726c794a0101000005000000000000002a00000004000000001000003a4252430101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f00000101017500626f6479e6b06862";
 const GOLDEN_SETTLED: &str = "726c794a0105000005000000000000006f00000003000000001000009315b9fb0100010190ffb2e5bd680190ffb2e5bd6801026d7800070f34353120342e372e31206c617465720a677265796c697374656405646566657208677265796c697374000108030101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f0000010101750064736e6adef1e7";

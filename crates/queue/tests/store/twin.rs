@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use relay_observe::Clock;
 use relay_queue::{
-    DiskStore, MemoryStore, RecipientChange, RecipientState, Select, Settlement, State, Store,
+    Detour, DiskStore, MemoryStore, RecipientChange, RecipientState, Select, Settlement, State,
+    Store, Way,
 };
 use relay_smtp::QueueId;
 
@@ -14,6 +15,9 @@ use crate::common::*;
 enum Step {
     Accept(usize, String),
     Settle(usize, Vec<(u32, State)>, usize),
+    Reroute(usize, Vec<(u32, Option<Detour>)>),
+    /// Another queue's message, as it stood after this change.
+    Import(usize, u32, State),
     List(usize, usize, Select),
     Look(usize),
     Restart,
@@ -29,6 +33,11 @@ fn states() -> impl Strategy<Value = State> {
         State::Bounced,
         State::Discarded,
     ])
+}
+
+fn detours() -> impl Strategy<Value = Option<Detour>> {
+    let relay = Detour::Relay("up.example:587".to_owned());
+    prop::sample::select(vec![None, Some(Detour::Mx), Some(relay)])
 }
 
 fn selects() -> impl Strategy<Value = Select> {
@@ -60,6 +69,10 @@ fn steps() -> impl Strategy<Value = Step> {
         4 => (1..4usize, "[a-z]{0,40}").prop_map(|(count, body)| Step::Accept(count, body)),
         6 => (any::<usize>(), changes, 0..3usize)
             .prop_map(|(message, changes, dsns)| Step::Settle(message, changes, dsns)),
+        2 => (any::<usize>(), prop::collection::vec((0..5u32, detours()), 0..4))
+            .prop_map(|(message, ways)| Step::Reroute(message, ways)),
+        1 => (2..4usize, 0..2u32, states())
+            .prop_map(|(count, index, state)| Step::Import(count, index, state)),
         2 => (any::<usize>(), 0..5usize, selects())
             .prop_map(|(after, limit, select)| Step::List(after, limit, select)),
         2 => any::<usize>().prop_map(Step::Look),
@@ -118,6 +131,29 @@ impl Twins {
                 let settlement = self.settlement(id, &changes, dsns).await;
                 let disk = self.disk().settle(settlement.clone()).await;
                 let memory = self.memory.settle(settlement).await;
+                assert_eq!(format!("{disk:?}"), format!("{memory:?}"));
+            }
+            Step::Reroute(message, ways) => {
+                let id = self.pick(message);
+                let ways: Vec<Way> = ways
+                    .into_iter()
+                    .map(|(index, detour)| Way { index, detour })
+                    .collect();
+                let disk = self.disk().reroute(id, ways.clone()).await;
+                let memory = self.memory.reroute(id, ways).await;
+                assert_eq!(format!("{disk:?}"), format!("{memory:?}"));
+            }
+            Step::Import(recipients, index, state) => {
+                let elsewhere = MemoryStore::new(Clock::starting_at(now()));
+                let new = message_to(self.next_id(), recipients, "imported");
+                let body = new.body.clone();
+                let mut message = (*elsewhere.accept(new).await.unwrap()).clone();
+                let before = message.recipients[index as usize].clone();
+                message.recipients[index as usize] =
+                    change(&before, index, state, state.word()).state;
+                message.detours.insert(index, Detour::Mx);
+                let disk = self.disk().import(message.clone(), body.clone()).await;
+                let memory = self.memory.import(message, body).await;
                 assert_eq!(format!("{disk:?}"), format!("{memory:?}"));
             }
             Step::List(after, limit, select) => {

@@ -241,6 +241,17 @@ async fn relays_and_literals_need_no_mx() {
         .await
         .unwrap_err();
     assert_eq!(gone.failure, Failure::NoAddress);
+    let gone = NextHop::Relay("gone.test:25,down.test:25".into());
+    assert!(router.plan(&gone).await.is_err());
+
+    let named = NextHop::Relay("other.test:2525".into());
+    let plan = router.plan(&named).await.unwrap();
+    assert_eq!(plan.site, "relay:other.test:2525");
+    let candidate = &plan.candidates[0];
+    assert_eq!(
+        (candidate.host.as_str(), candidate.port),
+        ("other.test", 2525)
+    );
 
     let literal = NextHop::Address([192, 0, 2, 7].into());
     let plan = router.plan(&literal).await.unwrap();

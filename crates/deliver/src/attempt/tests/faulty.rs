@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use relay_queue::memory::MemoryStore;
 use relay_queue::store::{Later, Settled, StoreError};
-use relay_queue::{Body, Message, NewMessage, Page, Select, Settlement, Staging, Stats, Store};
+use relay_queue::{
+    Body, Message, NewMessage, Page, Select, Settlement, Staging, Stats, Store, Way,
+};
 use relay_smtp::QueueId;
 
 pub struct Faulty {
@@ -49,6 +51,14 @@ impl Store for Faulty {
     fn stage(&self, id: QueueId) -> Later<'_, Result<Box<dyn Staging>, StoreError>> {
         self.inner.stage(id)
     }
+    fn reroute(&self, id: QueueId, ways: Vec<Way>) -> Later<'_, Result<Arc<Message>, StoreError>> {
+        self.inner.reroute(id, ways)
+    }
+
+    fn import(&self, message: Message, body: Body) -> Later<'_, Result<Arc<Message>, StoreError>> {
+        self.inner.import(message, body)
+    }
+
     fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>> {
         self.inner.message(id)
     }
