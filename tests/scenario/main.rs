@@ -20,6 +20,7 @@ mod operator_holds_and_bounces;
 mod policy_explains_offline;
 mod relayctl_answers_scripts;
 mod reload_keeps_the_old_on_error;
+mod rerouted;
 mod retries_on_schedule;
 mod route_with_login;
 mod show_says_why;

@@ -113,8 +113,8 @@ pub async fn act(
 }
 
 /// A way through the queue, as it was when the command came first.
-struct Walk {
-    choice: Choice,
+pub(crate) struct Walk {
+    pub(crate) choice: Choice,
     after: Option<QueueId>,
     until: QueueId,
     /// Messages of a page.
@@ -133,7 +133,7 @@ enum Pages {
 }
 
 impl Walk {
-    fn begin(world: &AdminWorld, command: &Command) -> Result<Walk, ApiError> {
+    pub(crate) fn begin(world: &AdminWorld, command: &Command) -> Result<Walk, ApiError> {
         let (after, until) = match &command.next {
             Some(next) => (Some(parse_id(&next.after)?), parse_id(&next.until)?),
             // What comes later is not meant: a DSN above all that this command itself leads to.
@@ -152,7 +152,10 @@ impl Walk {
     }
 
     /// None: that was all of this answer.
-    async fn page(&mut self, world: &AdminWorld) -> Result<Option<Vec<Arc<Message>>>, StoreError> {
+    pub(crate) async fn page(
+        &mut self,
+        world: &AdminWorld,
+    ) -> Result<Option<Vec<Arc<Message>>>, StoreError> {
         match self.pages {
             Pages::All | Pages::One => {}
             Pages::Enough | Pages::Through => return Ok(None),
@@ -172,7 +175,7 @@ impl Walk {
         Ok(Some(page.messages))
     }
 
-    fn next(&self) -> Option<Next> {
+    pub(crate) fn next(&self) -> Option<Next> {
         match self.pages {
             Pages::Enough => self.after.map(|after| Next {
                 after: after.to_string(),
@@ -197,7 +200,7 @@ impl Act {
         message
             .each()
             .filter(|(_, _, state)| self.concerns(state.state))
-            .filter(|(_, recipient, state)| choice.matches_recipient(recipient, state))
+            .filter(|one| choice.matches_recipient(message, *one))
             .map(|(place, _, _)| place)
             .collect()
     }

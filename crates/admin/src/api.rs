@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use crate::act::{self, Act, Command};
 use crate::command::{self, Addresses};
 use crate::error::ApiError;
+use crate::reroute::{self, Reroute};
 use crate::select::ListQuery;
 use crate::status::{self, Samples};
 use crate::view::{
@@ -50,6 +51,7 @@ pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
         .route("/v1/queue/release", post(post_release))
         .route("/v1/queue/bounce", post(post_bounce))
         .route("/v1/queue/delete", post(post_delete))
+        .route("/v1/queue/reroute", post(post_reroute))
         .route("/v1/queue/{id}", get(get_message))
         .route("/v1/messages", post(post_message))
         .route("/v1/reload", post(post_reload))
@@ -122,15 +124,28 @@ async fn post_delete(
     deliberate(&shared, Act::Delete, &command).await
 }
 
+async fn post_reroute(
+    State(shared): State<Shared>,
+    Json(reroute): Json<Reroute>,
+) -> Answer<Changed> {
+    is_deliberate(&reroute.command)?;
+    Ok(Json(reroute::reroute(&shared.world, &reroute).await?))
+}
+
+async fn deliberate(shared: &Shared, act: Act, command: &Command) -> Answer<Changed> {
+    is_deliberate(command)?;
+    Ok(Json(act::act(&shared.world, act, command).await?))
+}
+
 /// The whole queue only where that is said: a selection that was lost on the way must not mean
 /// everything.
-async fn deliberate(shared: &Shared, act: Act, command: &Command) -> Answer<Changed> {
-    if command.select.is_everything() && !command.all {
-        return Err(ApiError::Bad(
+fn is_deliberate(command: &Command) -> Result<(), ApiError> {
+    match command.select.is_everything() && !command.all {
+        false => Ok(()),
+        true => Err(ApiError::Bad(
             "nothing selected; if the whole queue is meant say all".to_owned(),
-        ));
+        )),
     }
-    Ok(Json(act::act(&shared.world, act, command).await?))
 }
 
 async fn post_message(

@@ -108,9 +108,7 @@ impl Choice {
     pub fn matches_recipient(
         &self,
         message: &Message,
-        index: u32,
-        recipient: &Recipient,
-        state: &RecipientState,
+        (index, recipient, state): (u32, &Recipient, &RecipientState),
     ) -> bool {
         self.select.matches_recipient(recipient, state)
             && self.site.as_ref().is_none_or(|site| {
@@ -121,9 +119,9 @@ impl Choice {
 
     fn matches(&self, message: &Message) -> bool {
         self.site.is_none()
-            || message.each().any(|(index, recipient, state)| {
-                self.matches_recipient(message, index, recipient, state)
-            })
+            || message
+                .each()
+                .any(|one| self.matches_recipient(message, one))
     }
 
     /// Finds out of the messages' next hops whether they lead to the site.

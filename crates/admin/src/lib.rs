@@ -11,6 +11,7 @@ pub mod command;
 pub mod error;
 pub mod files;
 pub mod queue;
+pub mod reroute;
 pub mod select;
 pub mod socket;
 pub mod status;

@@ -164,10 +164,10 @@ pub async fn untried(world: &AdminWorld, query: ListQuery) -> Result<Untried, Ap
     let since = Timestamp::from_millisecond(since.as_millisecond()).unwrap_or(since);
     let mut untried = 0;
     let count = |choice: &Choice, message: &Message| {
-        let waits = message.each().any(|(_, recipient, state)| {
+        let waits = message.each().any(|one @ (_, _, state)| {
             is_open(state.state)
                 && last_at(state) < Some(since)
-                && choice.matches_recipient(recipient, state)
+                && choice.matches_recipient(message, one)
         });
         if message.arrival.at <= since && waits {
             untried += 1;
@@ -239,10 +239,7 @@ fn recipient_row(
         rule: last.map(|attempt| attempt.rule.clone()),
         category: last.map(|attempt| attempt.category.clone()),
         host: last.and_then(|attempt| attempt.host.clone()),
-        route: detour.map(|detour| match detour {
-            Detour::Mx => "mx".to_owned(),
-            Detour::Relay(relay) => relay.clone(),
-        }),
+        route: detour.map(ToString::to_string),
         history: Vec::new(),
         advice: None,
     }

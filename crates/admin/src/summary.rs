@@ -59,8 +59,8 @@ fn count(
     total: &mut Tally,
 ) {
     let age = u64::try_from(now.duration_since(message.arrival.at).as_secs()).unwrap_or(0);
-    for (_, recipient, state) in message.each() {
-        if !choice.matches_recipient(recipient, state) {
+    for one @ (_, recipient, state) in message.each() {
+        if !choice.matches_recipient(message, one) {
             continue;
         }
         let domain = recipient.mailbox.host().to_string();

@@ -39,6 +39,8 @@ pub struct AdminWorld {
 pub trait Dispatcher: Send + Sync + 'static {
     /// Takes a new message, or the unfinished rest of one, into the schedule.
     fn enqueue(&self, message: Arc<Message>) -> Later<'_, ()>;
+    /// A message goes other ways from now on.
+    fn rerouted(&self, message: Arc<Message>) -> Later<'_, ()>;
     /// Makes these messages due now, or all. Returns how many.
     fn flush(&self, ids: Option<Vec<QueueId>>) -> Later<'_, u64>;
     /// Forgets a message.
@@ -55,6 +57,10 @@ pub trait Dispatcher: Send + Sync + 'static {
 impl Dispatcher for Delivery {
     fn enqueue(&self, message: Arc<Message>) -> Later<'_, ()> {
         Box::pin(Delivery::enqueue(self, message))
+    }
+
+    fn rerouted(&self, message: Arc<Message>) -> Later<'_, ()> {
+        Box::pin(Delivery::rerouted(self, message))
     }
 
     fn flush(&self, ids: Option<Vec<QueueId>>) -> Later<'_, u64> {

@@ -40,6 +40,11 @@ impl Dispatcher for Notes {
         Box::pin(std::future::ready(()))
     }
 
+    fn rerouted(&self, message: Arc<Message>) -> Later<'_, ()> {
+        self.write(format!("rerouted {}", message.id));
+        Box::pin(std::future::ready(()))
+    }
+
     fn flush(&self, ids: Option<Vec<QueueId>>) -> Later<'_, u64> {
         let count = ids.as_ref().map(Vec::len);
         self.write(format!("flush {count:?}"));
@@ -304,6 +309,39 @@ async fn untried_counts_down_as_recipients_are_tried() {
         .await;
     let (_, answer) = api.get(&target).await;
     assert_eq!(answer, json!({"untried": 0}));
+}
+
+#[tokio::test]
+async fn rerouting_takes_the_selected_recipients_another_way_and_back() {
+    let api = Api::start();
+    let id = api.send(&["a@example.com", "b@example.net"]).await;
+    api.notes.take();
+    let to = |way: Value| json!({"command": {"select": {"to": "example.net"}}, "way": way});
+    let routes = async || {
+        let (_, shown) = api.get(&format!("/v1/queue/{id}")).await;
+        let recipients = shown["recipients"].as_array().unwrap().clone();
+        let routes = recipients
+            .iter()
+            .map(|recipient| recipient["route"].clone());
+        routes.collect::<Vec<_>>()
+    };
+    let via = to(json!({"via": "up.example:2525"}));
+    let (_, answer) = api.post("/v1/queue/reroute", via.clone()).await;
+    assert_eq!(answer, json!({"messages": 1, "recipients": 1}));
+    assert_eq!(routes().await, [Value::Null, json!("up.example:2525")]);
+    assert_eq!(api.notes.take(), [format!("rerouted {id}")]);
+    let site = "/v1/queue?site=mx1.relay:up.example:2525";
+    assert_eq!(api.get(site).await.1["messages"][0]["id"], json!(id));
+    let (_, again) = api.post("/v1/queue/reroute", via).await;
+    assert_eq!(again, json!({"messages": 0, "recipients": 0}));
+    let (_, _) = api.post("/v1/queue/reroute", to(json!("mx"))).await;
+    assert_eq!(routes().await, [Value::Null, json!("mx")]);
+    let (_, _) = api.post("/v1/queue/reroute", to(json!("default"))).await;
+    assert_eq!(routes().await, [Value::Null, Value::Null]);
+    let nowhere = to(json!({"via": "two words"}));
+    assert_eq!(api.post("/v1/queue/reroute", nowhere).await.0, 400);
+    let everything = json!({"command": {}, "way": "mx"});
+    assert_eq!(api.post("/v1/queue/reroute", everything).await.0, 400);
 }
 
 #[tokio::test]

@@ -95,6 +95,13 @@ pub enum Event {
         sender: String,
         recipient: String,
     },
+    /// An operator sends it another way; None: the configured one again.
+    RecipientRerouted {
+        id: QueueId,
+        sender: String,
+        recipient: String,
+        route: Option<String>,
+    },
     RecipientDiscarded {
         id: QueueId,
         sender: String,
@@ -330,6 +337,12 @@ pub(crate) mod tests {
                 id: id(),
                 sender: text(),
                 recipient: text(),
+            },
+            Event::RecipientRerouted {
+                id: id(),
+                sender: text(),
+                recipient: text(),
+                route: Some(text()),
             },
             Event::RecipientDiscarded {
                 id: id(),

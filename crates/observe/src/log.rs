@@ -207,6 +207,16 @@ pub(crate) fn line(event: &Event) {
             info!(target: "relayd", event = "recipient_released", %id, sender, recipient,
                 "released by an operator");
         }
+        Event::RecipientRerouted {
+            id,
+            sender,
+            recipient,
+            route,
+        } => {
+            let route = route.as_deref().unwrap_or("as configured");
+            info!(target: "relayd", event = "recipient_rerouted", %id, sender, recipient, route,
+                "sent another way by an operator");
+        }
         Event::RecipientDiscarded {
             id,
             sender,

@@ -26,6 +26,7 @@ pub enum Metric {
     RecipientsBounced,
     RecipientsHeld,
     RecipientsReleased,
+    RecipientsRerouted,
     RecipientsDiscarded,
     DeliverySeconds,
     DsnsQueued,
@@ -60,7 +61,7 @@ const fn row(metric: Metric, name: &'static str, help: &'static str) -> Row {
 }
 
 /// Every counter, in the order of the enum.
-pub const ROWS: [Row; 37] = [
+pub const ROWS: [Row; 38] = [
     row(
         Metric::ClientsConnected,
         "relayd_clients_connected_total",
@@ -150,6 +151,11 @@ pub const ROWS: [Row; 37] = [
         Metric::RecipientsReleased,
         "relayd_recipients_released_total",
         "Held recipients that an operator has released.",
+    ),
+    row(
+        Metric::RecipientsRerouted,
+        "relayd_recipients_rerouted_total",
+        "Recipients that an operator has sent another way.",
     ),
     row(
         Metric::RecipientsDiscarded,
@@ -332,6 +338,7 @@ fn main_counter(event: &Event) -> (Metric, u64) {
         Event::RecipientBounced { .. } => (Metric::RecipientsBounced, 1),
         Event::RecipientHeld { .. } => (Metric::RecipientsHeld, 1),
         Event::RecipientReleased { .. } => (Metric::RecipientsReleased, 1),
+        Event::RecipientRerouted { .. } => (Metric::RecipientsRerouted, 1),
         Event::RecipientDiscarded { .. } => (Metric::RecipientsDiscarded, 1),
         Event::DsnQueued { .. } => (Metric::DsnsQueued, 1),
         Event::DsnNotSent { .. } => (Metric::DsnsNotSent, 1),

@@ -59,6 +59,16 @@ pub enum Detour {
     Relay(String),
 }
 
+/// `mx`, or the relay.
+impl std::fmt::Display for Detour {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Detour::Mx => f.write_str("mx"),
+            Detour::Relay(relay) => f.write_str(relay),
+        }
+    }
+}
+
 /// Where one recipient goes from now on; None: the configured way again.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Way {

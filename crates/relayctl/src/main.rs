@@ -137,6 +137,7 @@ mod tests {
         for line in [
             "relayctl",
             "relayctl queue reroute --all",
+            "relayctl queue reroute --all --mx --default",
             "relayctl queue list --limit few",
             "relayctl queue list --older-than soon",
             "relayctl send",

@@ -8,7 +8,7 @@ use relay_config::{Config, DomainPattern, Relay, Route};
 use relay_observe::{Clock, Events};
 use relay_policy::{Table, TlsRequirement};
 use relay_queue::memory::MemoryStore;
-use relay_queue::{Arrival, NewMessage};
+use relay_queue::{Arrival, Detour, NewMessage, Way};
 use relay_route::resolver::Later;
 use relay_route::{Lookup, MxRecord, Resolver, Router};
 use relay_schedule::SiteNews;
@@ -475,4 +475,28 @@ async fn a_reload_takes_waiting_messages_to_their_new_next_hop() {
     assert_eq!(script.take_log(), expected);
     let sites = delivery.sites().await;
     assert!(sites.iter().any(|site| site.site == "relay:up.test:587"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_being_tried_goes_its_new_way_only_after_that_attempt() {
+    let (world, script) = (world(), Script::default());
+    let delivery = start(&world, &script);
+    let message = accepted(&world, &["a@one.test"]).await;
+    let written_late = Line::Written(Duration::from_secs(60));
+    script.lines.lock().unwrap().push_back(written_late);
+    delivery.enqueue(Arc::clone(&message)).await;
+    seconds(5).await;
+    let old_way = format!("one.test: {}", message.id);
+    assert_eq!(script.take_log(), [old_way]);
+    let way = Way {
+        index: 0,
+        detour: Some(Detour::Relay("up.test:587".to_owned())),
+    };
+    let rerouted = world.store.reroute(message.id, vec![way]).await.unwrap();
+    delivery.rerouted(rerouted).await;
+    seconds(30).await;
+    assert!(script.take_log().is_empty(), "the outcome is not known yet");
+    seconds(30).await;
+    let new_way = format!("relay:up.test:587: {}", message.id);
+    assert_eq!(script.take_log(), [new_way]);
 }

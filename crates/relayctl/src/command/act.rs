@@ -1,7 +1,8 @@
-//! `relayctl queue hold`, `release`, `bounce`, `delete`: the same way through the queue, page by page.
+//! `relayctl queue hold`, `release`, `bounce`, `delete`, `reroute`: the same way through the queue, page by page.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use relay_admin::act::Command;
+use relay_admin::reroute::{Reroute, WayTo};
 use relay_admin::select::Selection;
 use relay_admin::view::{Changed, SummaryView};
 
@@ -14,12 +15,14 @@ use crate::text::{self, Format};
 /// Messages of one request: a second's work of the slowest disk.
 pub const PAGE: usize = 500;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     Hold,
     Release,
     Bounce(Ask),
     Delete(Ask),
+    /// Can be undone, so nobody is asked.
+    Reroute(WayTo),
 }
 
 /// Whether a person is asked first. What cannot be undone is, unless `--yes`.
@@ -47,9 +50,13 @@ pub async fn act(client: &Client, act: Act, select: &Select, format: Format) -> 
         Act::Delete(Ask::First) => {
             confirm(client, &selection, "Discard", "without a report?").await?;
         }
-        Act::Hold | Act::Release | Act::Bounce(Ask::Nobody) | Act::Delete(Ask::Nobody) => {}
+        Act::Hold
+        | Act::Release
+        | Act::Reroute(_)
+        | Act::Bounce(Ask::Nobody)
+        | Act::Delete(Ask::Nobody) => {}
     }
-    let changed = every_page(client, act, selection).await?;
+    let changed = every_page(client, &act, selection).await?;
     match format {
         Format::Text if changed.recipients == 0 => println!("{}", act.nothing()),
         Format::Json => println!("{}", text::json_line(&changed)),
@@ -66,7 +73,7 @@ pub async fn act(client: &Client, act: Act, select: &Select, format: Format) -> 
     })
 }
 
-async fn every_page(client: &Client, act: Act, selection: Selection) -> Result<Changed, Trouble> {
+async fn every_page(client: &Client, act: &Act, selection: Selection) -> Result<Changed, Trouble> {
     let progress = Progress::new(act.done());
     let mut command = Command {
         all: selection.is_everything(),
@@ -76,7 +83,15 @@ async fn every_page(client: &Client, act: Act, selection: Selection) -> Result<C
     };
     let mut all = Changed::default();
     loop {
-        let page: Changed = client.post(act.path(), &command).await?;
+        let page: Changed = match act {
+            Act::Reroute(way) => {
+                let (command, way) = (command.clone(), way.clone());
+                client.post(act.path(), &Reroute { command, way }).await?
+            }
+            Act::Hold | Act::Release | Act::Bounce(_) | Act::Delete(_) => {
+                client.post(act.path(), &command).await?
+            }
+        };
         all.messages += page.messages;
         all.recipients += page.recipients;
         progress.show(all.messages);
@@ -117,29 +132,32 @@ async fn confirm(
 }
 
 impl Act {
-    fn path(self) -> &'static str {
+    fn path(&self) -> &'static str {
         match self {
             Act::Hold => "/v1/queue/hold",
             Act::Release => "/v1/queue/release",
             Act::Bounce(_) => "/v1/queue/bounce",
             Act::Delete(_) => "/v1/queue/delete",
+            Act::Reroute(_) => "/v1/queue/reroute",
         }
     }
 
-    fn nothing(self) -> &'static str {
+    fn nothing(&self) -> &'static str {
         match self {
             Act::Hold => "nothing that is not held matches",
             Act::Release => "nothing that is held matches",
             Act::Bounce(_) | Act::Delete(_) => "nothing in the queue matches",
+            Act::Reroute(_) => "nothing that does not go that way already matches",
         }
     }
 
-    fn done(self) -> &'static str {
+    fn done(&self) -> &'static str {
         match self {
             Act::Hold => "held",
             Act::Release => "released",
             Act::Bounce(_) => "given up",
             Act::Delete(_) => "discarded",
+            Act::Reroute(_) => "rerouted",
         }
     }
 }

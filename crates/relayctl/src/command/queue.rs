@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use relay_admin::reroute::WayTo;
 use relay_admin::select::Selection;
 use relay_admin::view::{MessageDetail, MessageView, PageView, SummaryView};
 
@@ -75,6 +76,16 @@ pub enum Queue {
         #[command(flatten)]
         output: Output,
     },
+    /// Send recipients another way than the configuration says, or back; when they are tried does not
+    /// change: flush the same selection to try them now
+    Reroute {
+        #[command(flatten)]
+        select: Select,
+        #[command(flatten)]
+        way: Way,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Discard recipients that are not finished; no report is sent to the sender
     Delete {
         #[command(flatten)]
@@ -95,6 +106,31 @@ pub enum Queue {
         #[command(flatten)]
         output: Output,
     },
+}
+
+/// One of them must be given.
+#[derive(Clone, Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Way {
+    /// By way of this relay; one of a route keeps the route's login and TLS
+    #[arg(long, value_name = "HOST[:PORT]")]
+    via: Option<String>,
+    /// To the hosts of each recipient's domain, whatever routes there are
+    #[arg(long)]
+    mx: bool,
+    /// As configured
+    #[arg(long)]
+    default: bool,
+}
+
+impl Way {
+    fn to(self) -> WayTo {
+        match (self.via, self.mx) {
+            (Some(relay), _) => WayTo::Via(relay),
+            (None, true) => WayTo::Mx,
+            (None, false) => WayTo::Default,
+        }
+    }
 }
 
 /// Messages shown in text where nothing else is said.
@@ -148,6 +184,11 @@ impl Queue {
                 yes,
                 output,
             } => act(client, Act::Delete(yes.into()), &select, output.format()).await,
+            Queue::Reroute {
+                select,
+                way,
+                output,
+            } => act(client, Act::Reroute(way.to()), &select, output.format()).await,
             Queue::Summary {
                 select,
                 limit,
@@ -418,6 +459,7 @@ pub mod samples {
             rule: None,
             category: None,
             host: None,
+            route: None,
             history: Vec::new(),
             advice: None,
         }

@@ -17,6 +17,7 @@ pub fn render(detail: &MessageDetail, now: Timestamp, screen: &Screen) -> String
         lines.push(String::new());
         lines.push(headline(recipient, screen));
         lines.extend(times(recipient, now));
+        lines.extend(route(recipient));
         // A rule that many recipients met is explained once.
         let advice = recipient.advice.as_ref();
         if let Some(advice) = advice.filter(|advice| explained.insert(&advice.rule)) {
@@ -103,6 +104,15 @@ fn times(recipient: &RecipientView, now: Timestamp) -> Vec<String> {
     let next = recipient.next_attempt.map(|at| line("Next try", at));
     let expires = recipient.expires.map(|at| line("Expires", at));
     next.into_iter().chain(expires).collect()
+}
+
+/// Only where it is not the configured way.
+fn route(recipient: &RecipientView) -> Option<String> {
+    let words = match recipient.route.as_deref()? {
+        "mx" => "the domain's own hosts".to_owned(),
+        relay => format!("by way of {}", text::harmless(relay)),
+    };
+    Some(format!("  {:<9} {words}, by an operator's word", "Route"))
 }
 
 /// What the rule of the last decision says about itself.
