@@ -142,6 +142,7 @@ fn a_listed_message_has_the_keys_that_scripts_know() {
             "rule",
             "category",
             "host",
+            "route",
             "last_attempt",
         ])
     );

@@ -35,6 +35,8 @@ fn rerouted_mail_goes_its_new_way_after_a_restart_and_a_lost_index_too() {
     let again = reroute(&["--recipient", "b@sender.example", "--mx"]);
     assert_eq!(again.status.code(), Some(1), "{}", text(&again));
 
+    let log = relay.log().join("\n");
+    assert!(log.contains("\"recipient_rerouted\""), "{log}");
     relay.kill();
     let state = relay.dir().join("state");
     for entry in std::fs::read_dir(&state).unwrap() {
@@ -66,6 +68,4 @@ fn rerouted_mail_goes_its_new_way_after_a_restart_and_a_lost_index_too() {
     assert_eq!(list[0]["recipients"][2]["route"], serde_json::Value::Null);
     assert_eq!(list[0]["recipients"][2]["state"], "deferred");
     assert_eq!((other.mail().len(), own.mail().len()), (1, 1));
-    let log = relay.log().join("\n");
-    assert!(log.contains("\"recipient_rerouted\""), "{log}");
 }

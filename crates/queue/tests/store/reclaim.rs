@@ -209,13 +209,16 @@ async fn a_message_whose_body_is_damaged_stays_where_it_is_and_the_others_go_on(
 }
 
 #[tokio::test]
-async fn a_directory_of_version_1_is_read_and_is_of_version_2_from_then_on() {
+async fn a_directory_of_an_older_version_is_read_and_is_of_this_one_from_then_on() {
     let directory = tempfile::tempdir().unwrap();
     let before = stragglers(directory.path()).await;
     let version = directory.path().join("VERSION");
-    std::fs::write(&version, "1\n").unwrap();
-    delete_index(directory.path());
-    let store = open(directory.path());
-    assert_eq!(contents(&store).await, before);
-    assert_eq!(std::fs::read_to_string(version).unwrap(), "2\n");
+    for older in ["1\n", "2\n"] {
+        std::fs::write(&version, older).unwrap();
+        delete_index(directory.path());
+        let store = open(directory.path());
+        assert_eq!(contents(&store).await, before);
+        assert_eq!(std::fs::read_to_string(&version).unwrap(), "3\n");
+        store.close().await;
+    }
 }
