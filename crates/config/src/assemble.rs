@@ -404,5 +404,11 @@ fn log(table: &Section<'_>, files: &dyn Files) -> Log {
     Log {
         format: table.value("format", word),
         level,
+        history: History {
+            kept: table.value("history", word),
+            dir: table.optional("history_dir", path),
+            max_age: table.value("history_max_age", duration),
+            bytes_max: table.value("history_bytes_max", size),
+        },
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use relay_policy::TlsRequirement;
 
 use crate::settings::{
-    AddressFamily, AuthDemand, AuthInClear, BareLineEnds, ListenerTls, LogFormat, Pipelining,
-    PrivateAddresses,
+    AddressFamily, AuthDemand, AuthInClear, BareLineEnds, HistoryKept, ListenerTls, LogFormat,
+    Pipelining, PrivateAddresses,
 };
 
 /// What an option takes.
@@ -207,6 +207,14 @@ impl Word for LogFormat {
         ("auto", LogFormat::Auto),
         ("text", LogFormat::Text),
         ("json", LogFormat::Json),
+    ];
+}
+
+impl Word for HistoryKept {
+    const WORDS: &'static [(&'static str, HistoryKept)] = &[
+        ("full", HistoryKept::Full),
+        ("domains", HistoryKept::Domains),
+        ("off", HistoryKept::Off),
     ];
 }
 

@@ -8,8 +8,8 @@ use relay_policy::TlsRequirement;
 use crate::kind::{Kind, words_of};
 use crate::row::{Default, Row, Section, built, not_yet};
 use crate::settings::{
-    AddressFamily, AuthDemand, AuthInClear, BareLineEnds, ListenerTls, LogFormat, Pipelining,
-    PrivateAddresses,
+    AddressFamily, AuthDemand, AuthInClear, BareLineEnds, HistoryKept, ListenerTls, LogFormat,
+    Pipelining, PrivateAddresses,
 };
 
 const fn seconds(count: u64) -> Duration {
@@ -103,7 +103,8 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         name: "log",
-        doc: "One line for each event, on standard error.",
+        doc: "One line for each event, on standard error; and the history of messages, for `relayctl \
+              log`.",
     },
 ];
 
@@ -678,6 +679,48 @@ pub const OPTIONS: &[Row] = &[
         Default::Is("\"info\""),
         "\"warn,relay_deliver=debug\"",
         "`error`, `warn`, `info`, `debug` or `trace`, also by module.",
+    ),
+    built(
+        "log.history",
+        Kind::Word {
+            words: words_of::<HistoryKept>,
+            not_yet: &[],
+        },
+        Default::Is("\"full\""),
+        "\"domains\"",
+        "What is kept on disk of what happened to each message, also after it has gone: replies, \
+         decisions, what operators did; never bodies or subjects. `domains` leaves out the local \
+         parts of addresses, also where a reply repeats a whole address. `off` keeps nothing: then \
+         `relayctl log`, `policy replay` and `policy list --hits --since` have nothing to read. It \
+         takes effect at the next restart.",
+    ),
+    built(
+        "log.history_dir",
+        Kind::Path,
+        Default::Otherwise("`log` in state.dir"),
+        "\"/var/log/relayd\"",
+        "Where the history is kept. Nothing is lost of the mail if this disk is full or gone.",
+    ),
+    built(
+        "log.history_max_age",
+        Kind::Duration {
+            least: seconds(HOUR),
+            most: seconds(3_650 * DAY),
+        },
+        Default::Is("\"14d\""),
+        "\"60d\"",
+        "How long the history is kept. What is older goes, a day at a time.",
+    ),
+    built(
+        "log.history_bytes_max",
+        Kind::Size {
+            least: MIB,
+            most: 1024 * 1024 * MIB,
+        },
+        Default::Is("\"2GiB\""),
+        "\"20GiB\"",
+        "What the history may take on disk; the oldest goes first. A message delivered at the first \
+         try takes about 800 bytes: 2 GiB are some two and a half million messages.",
     ),
     not_yet(
         "webhook",

@@ -308,6 +308,27 @@ pub struct Log {
     pub format: LogFormat,
     /// A tracing filter directive. Default `info`.
     pub level: String,
+    pub history: History,
+}
+
+/// `[log] history...`: what is kept on disk of what happened to messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    pub kept: HistoryKept,
+    /// None: `log` in the state directory.
+    pub dir: Option<PathBuf>,
+    /// Default 14 days.
+    pub max_age: Duration,
+    /// Default 2 GiB.
+    pub bytes_max: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistoryKept {
+    Full,
+    /// Without the local parts of addresses.
+    Domains,
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,6 +349,12 @@ pub struct EffectiveLimits {
 }
 
 impl Config {
+    /// Where the history of messages is kept.
+    pub fn history_dir(&self) -> PathBuf {
+        let dir = self.log.history.dir.clone();
+        dir.unwrap_or_else(|| self.state.dir.join("log"))
+    }
+
     /// All defaults, as with an empty file; no file is looked at.
     pub fn default_for(hostname: &str) -> Config {
         crate::parse::load(&[], &[], &[], hostname, &crate::check::NoFiles)

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use relay_smtp::{Failure, Phase, QueueId, Reply};
 
+use crate::clock::Clock;
+use crate::history::{self, History};
 use crate::metric::Metrics;
 
 /// What happened. A new variant shows, by the compiler, where its log line and metric are missing.
@@ -159,6 +161,10 @@ pub enum Event {
     QueueStopped {
         reason: String,
     },
+    /// The disk, or the writer of the history, did not keep up.
+    HistoryLost {
+        events: u64,
+    },
     // running
     Started {
         version: &'static str,
@@ -211,16 +217,36 @@ pub enum Basis {
     Operator,
 }
 
-/// The handle through which events are told: one log line and the metrics. Cheap to clone.
+/// The handle through which events are told: one log line, the metrics, and the history where there
+/// is one. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Events {
     metrics: Arc<Metrics>,
+    history: Option<History>,
 }
 
 impl Events {
+    /// These are kept on disk, too.
+    pub fn with_history(options: history::Options, clock: Clock) -> std::io::Result<Events> {
+        let metrics = Arc::new(Metrics::default());
+        let history = History::start(options, clock, Arc::clone(&metrics))?;
+        Ok(Events {
+            metrics,
+            history: Some(history),
+        })
+    }
+
     pub fn emit(&self, event: Event) {
         crate::metric::count(&self.metrics, &event);
         crate::log::line(&event);
+        if let Some(history) = &self.history {
+            history.tell(event);
+        }
+    }
+
+    /// None: events are not kept.
+    pub fn history(&self) -> Option<&History> {
+        self.history.as_ref()
     }
 
     pub fn metrics(&self) -> &Metrics {
@@ -390,6 +416,7 @@ pub(crate) mod tests {
             },
             Event::IndexRebuilt { reason: text() },
             Event::QueueStopped { reason: text() },
+            Event::HistoryLost { events: 1 },
             Event::Started {
                 version: "0",
                 hostname: text(),

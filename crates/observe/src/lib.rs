@@ -1,9 +1,10 @@
 //! One enum of events an operator can ask about; each has one log line and its metrics.
-//! It decides nothing and stores nothing but counters.
+//! It decides nothing, and stores nothing but counters and the history of what happened.
 
 pub mod clock;
 pub mod crash;
 pub mod event;
+pub mod history;
 pub mod log;
 pub mod metric;
 

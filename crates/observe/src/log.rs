@@ -280,6 +280,10 @@ pub(crate) fn line(event: &Event) {
             error!(target: "relayd", event = "queue_stopped", reason,
                 "the queue takes no more mail");
         }
+        Event::HistoryLost { events } => {
+            error!(target: "relayd", event = "history_lost", events,
+                "events are missing in the history: its disk did not keep up");
+        }
         Event::Started { version, hostname } => {
             info!(target: "relayd", event = "started", version, hostname, "ready");
         }

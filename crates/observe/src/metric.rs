@@ -40,6 +40,7 @@ pub enum Metric {
     RecordsQuarantined,
     IndexesRebuilt,
     QueueStops,
+    HistoryLost,
     Starts,
     ListenersOpened,
     Reloads,
@@ -223,6 +224,11 @@ pub const ROWS: [Row; 38] = [
         "Times the queue stopped taking mail after a fault of the disk.",
     ),
     row(
+        Metric::HistoryLost,
+        "relayd_history_lost_total",
+        "Events that the history on disk did not take.",
+    ),
+    row(
         Metric::Starts,
         "relayd_starts_total",
         "Starts; 1 in a running daemon.",
@@ -351,6 +357,7 @@ fn main_counter(event: &Event) -> (Metric, u64) {
         Event::RecordQuarantined { .. } => (Metric::RecordsQuarantined, 1),
         Event::IndexRebuilt { .. } => (Metric::IndexesRebuilt, 1),
         Event::QueueStopped { .. } => (Metric::QueueStops, 1),
+        Event::HistoryLost { events } => (Metric::HistoryLost, *events),
         Event::Started { .. } => (Metric::Starts, 1),
         Event::Listening { .. } => (Metric::ListenersOpened, 1),
         Event::Reloaded => (Metric::Reloads, 1),

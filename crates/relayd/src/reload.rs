@@ -107,6 +107,7 @@ impl Reloader {
             ("[[listener]] address", addresses(&old) != addresses(new)),
             ("admin.socket", old.admin.socket != new.admin.socket),
             ("dns.servers", old.dns.servers != new.dns.servers),
+            ("log.history", old.log.history != new.log.history),
         ];
         let changed = rows.into_iter().filter(|(_, changed)| *changed);
         changed

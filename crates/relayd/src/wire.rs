@@ -8,11 +8,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use relay_admin::AdminWorld;
-use relay_config::{Config, Dns};
+use relay_config::{Config, Dns, HistoryKept};
 use relay_deliver::dial::{Dialer, TcpDialer};
 use relay_deliver::tls::TlsClient;
 use relay_deliver::{Delivery, World};
-use relay_observe::{Clock, Event, Events};
+use relay_observe::{Clock, Event, Events, history};
 use relay_queue::disk::{DiskStore, Options};
 use relay_queue::{Message, Store};
 use relay_route::dns::HickoryResolver;
@@ -79,7 +79,7 @@ impl Running {
         let signals =
             Signals::listen().map_err(|error| StartError::System(format!("signals: {error}")))?;
         let clock = Clock::starting_at(Timestamp::now());
-        let events = Events::default();
+        let events = events(&settings.config, clock);
         let shutdown = CancellationToken::new();
         let config = settings.config.clone();
 
@@ -181,6 +181,38 @@ impl Running {
         self.store.close().await;
         let _ = std::fs::remove_file(&self.reloader.config.load().admin.socket);
         self.events.emit(Event::Stopped);
+        if let Some(history) = self.events.history() {
+            history.close();
+        }
+    }
+}
+
+/// With the history of messages, where one is kept. Mail goes on without it if its directory cannot be
+/// used.
+fn events(config: &Config, clock: Clock) -> Events {
+    let kept = &config.log.history;
+    let addresses = match kept.kept {
+        HistoryKept::Full => history::Addresses::Whole,
+        HistoryKept::Domains => history::Addresses::DomainsOnly,
+        HistoryKept::Off => return Events::default(),
+    };
+    let dir = config.history_dir();
+    let options = history::Options {
+        dir: dir.clone(),
+        addresses,
+        max_age: kept.max_age,
+        bytes_max: kept.bytes_max,
+    };
+    match Events::with_history(options, clock) {
+        Ok(events) => events,
+        Err(error) => {
+            tracing::error!(
+                "{}: {error}; no history of messages is kept; set log.history_dir to a directory \
+                 that relayd may write to",
+                dir.display()
+            );
+            Events::default()
+        }
     }
 }
 
