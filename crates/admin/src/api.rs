@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use crate::act::{self, Act, Command};
 use crate::command::{self, Addresses};
 use crate::error::ApiError;
+use crate::log::{self, HitsPage, LogPage, LogQuery};
 use crate::reroute::{self, Reroute};
 use crate::select::ListQuery;
 use crate::status::{self, Samples};
@@ -53,6 +54,8 @@ pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
         .route("/v1/queue/delete", post(post_delete))
         .route("/v1/queue/reroute", post(post_reroute))
         .route("/v1/queue/{id}", get(get_message))
+        .route("/v1/log", get(get_log))
+        .route("/v1/policy/hits", get(get_hits))
         .route("/v1/messages", post(post_message))
         .route("/v1/reload", post(post_reload))
         .route("/metrics", get(get_metrics))
@@ -93,6 +96,16 @@ async fn get_message(
     Path(id): Path<String>,
 ) -> Answer<MessageDetail> {
     Ok(Json(queue::show(&shared.world, &id).await?))
+}
+
+async fn get_log(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<LogPage> {
+    let query = LogQuery::from_pairs(pairs, shared.world.clock.now())?;
+    Ok(Json(log::page(&shared.world, &query).await?))
+}
+
+async fn get_hits(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<HitsPage> {
+    let query = LogQuery::from_pairs(pairs, shared.world.clock.now())?;
+    Ok(Json(log::hits(&shared.world, &query).await?))
 }
 
 async fn post_flush(State(shared): State<Shared>, Json(command): Json<Command>) -> Answer<Flushed> {

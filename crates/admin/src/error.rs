@@ -18,8 +18,24 @@ pub enum ApiError {
     TooLarge(String),
     /// The configuration was refused; the old one stays: 422.
     Refused(Vec<String>),
+    /// The history's files: 503.
+    Unreadable(String),
     /// The queue did not take it: 503, or 507 where it is full.
     Store(StoreError),
+}
+
+impl ApiError {
+    /// For those who do not ask over HTTP.
+    pub fn words(self) -> String {
+        match self {
+            ApiError::Bad(words)
+            | ApiError::NotFound(words)
+            | ApiError::TooLarge(words)
+            | ApiError::Unreadable(words) => words,
+            ApiError::Refused(mistakes) => mistakes.join("; "),
+            ApiError::Store(error) => error.to_string(),
+        }
+    }
 }
 
 impl From<StoreError> for ApiError {
@@ -33,6 +49,7 @@ impl IntoResponse for ApiError {
         let (status, error, mistakes) = match self {
             ApiError::Bad(words) => (StatusCode::BAD_REQUEST, words, Vec::new()),
             ApiError::NotFound(words) => (StatusCode::NOT_FOUND, words, Vec::new()),
+            ApiError::Unreadable(words) => (StatusCode::SERVICE_UNAVAILABLE, words, Vec::new()),
             ApiError::TooLarge(words) => (StatusCode::PAYLOAD_TOO_LARGE, words, Vec::new()),
             ApiError::Refused(mistakes) => (
                 StatusCode::UNPROCESSABLE_ENTITY,

@@ -10,6 +10,7 @@ mod choice;
 pub mod command;
 pub mod error;
 pub mod files;
+pub mod log;
 pub mod queue;
 pub mod reroute;
 pub mod select;

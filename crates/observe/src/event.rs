@@ -9,6 +9,7 @@ use relay_smtp::{Failure, Phase, QueueId, Reply};
 
 use crate::clock::Clock;
 use crate::history::{self, History};
+use crate::hits::RuleHits;
 use crate::metric::Metrics;
 
 /// What happened. A new variant shows, by the compiler, where its log line and metric are missing.
@@ -222,6 +223,7 @@ pub enum Basis {
 #[derive(Clone, Debug, Default)]
 pub struct Events {
     metrics: Arc<Metrics>,
+    hits: Arc<RuleHits>,
     history: Option<History>,
 }
 
@@ -232,6 +234,7 @@ impl Events {
         let history = History::start(options, clock, Arc::clone(&metrics))?;
         Ok(Events {
             metrics,
+            hits: Arc::default(),
             history: Some(history),
         })
     }
@@ -239,9 +242,15 @@ impl Events {
     pub fn emit(&self, event: Event) {
         crate::metric::count(&self.metrics, &event);
         crate::log::line(&event);
+        self.hits.count(&event, jiff::Timestamp::now());
         if let Some(history) = &self.history {
             history.tell(event);
         }
+    }
+
+    /// By which rules of the policy has been decided.
+    pub fn hits(&self) -> &RuleHits {
+        &self.hits
     }
 
     /// None: events are not kept.

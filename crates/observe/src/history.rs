@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use entry::Entry;
 pub use filter::Filter;
-pub use reader::{Place, Reader, Step};
+pub use reader::{Limits, Place, Reader, Step};
 
 use crate::clock::Clock;
 use crate::event::Event;

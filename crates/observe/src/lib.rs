@@ -5,9 +5,11 @@ pub mod clock;
 pub mod crash;
 pub mod event;
 pub mod history;
+pub mod hits;
 pub mod log;
 pub mod metric;
 
 pub use clock::Clock;
 pub use crash::CrashPoint;
 pub use event::{Basis, Event, Events, Tried};
+pub use history::History;

@@ -9,6 +9,7 @@ mod command;
 mod find;
 mod outcome;
 mod prompt;
+mod source;
 mod text;
 
 use std::path::PathBuf;
@@ -50,9 +51,11 @@ enum Command {
         #[command(subcommand)]
         command: Queue,
     },
+    /// What happened to a message, also after it has gone; or the history of a selection
+    Log(command::log::Log),
     /// Send a message through relayd's queue
     Send(Send),
-    /// Test and read the reply policy; needs no daemon
+    /// Test and read the reply policy; try another one on the replies that came
     Policy {
         #[command(subcommand)]
         command: command::policy::Policy,
@@ -96,7 +99,7 @@ fn main() -> ExitCode {
     let client = || Client::new(cli.socket.clone());
     let screen = Screen::of_stdout();
     let outcome = match cli.command {
-        Command::Policy { command } => return command.run(),
+        Command::Policy { command } => return command.run(&client(), &screen),
         Command::Config { command } => return command.run(),
         Command::User { command } => command.run(),
         Command::Completions { shell } => {
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
             online(command::status::run(&client(), output.format(), &screen))
         }
         Command::Queue { command } => online(command.run(&client(), &screen)),
+        Command::Log(log) => online(log.run(&client(), &screen)),
         Command::Send(send) => online(send.run(&client(), &screen)),
         Command::Reload => online(command::reload::run(&client())),
     };

@@ -85,6 +85,9 @@ pub struct Entry {
     pub attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// The route that an operator gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// How many messages, events, sessions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
@@ -170,6 +173,15 @@ impl Entry {
                 sender,
                 recipient,
             } => by_operator("recipient_released", id, sender, recipient),
+            Event::RecipientRerouted {
+                id,
+                sender,
+                recipient,
+                route,
+            } => Entry {
+                route,
+                ..by_operator("recipient_rerouted", id, sender, recipient)
+            },
             Event::RecipientDiscarded {
                 id,
                 sender,

@@ -6,7 +6,6 @@ use std::io::Write;
 use jiff::Timestamp;
 use relay_smtp::{QueueId, Reply};
 
-use super::reader::Limits;
 use super::*;
 use crate::event::tests::tried;
 use crate::event::{Basis, Events, Tried};

@@ -3,6 +3,7 @@
 pub mod act;
 pub mod config;
 pub mod flush;
+pub mod log;
 pub mod policy;
 pub mod queue;
 pub mod reload;
@@ -10,6 +11,7 @@ pub mod select;
 pub mod send;
 pub mod show;
 pub mod status;
+pub mod story;
 pub mod summary;
 pub mod user;
 pub mod wait;

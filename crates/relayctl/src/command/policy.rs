@@ -1,6 +1,10 @@
-//! `relayctl policy`: what the reply policy makes of a reply, and which rules there are. Needs no daemon.
+//! `relayctl policy`: what the reply policy makes of a reply, and which rules there are. Needs no daemon,
+//! but for what has happened.
 
 mod answer;
+mod compare;
+mod hits;
+mod replay;
 
 use std::io::{BufRead, Write as _};
 use std::path::PathBuf;
@@ -11,6 +15,11 @@ use jiff::Timestamp;
 use relay_policy::{Action, Context, Stimulus, Table, decide};
 use relay_smtp::{EnhancedStatus, Phase, Reply};
 use serde::Serialize;
+
+use crate::client::Client;
+use crate::online;
+use crate::outcome::exit;
+use crate::text::{Format, Screen};
 
 use answer::{Question, Refused, answer, answer_line, describe, for_people, parse_phase};
 
@@ -25,6 +34,9 @@ pub enum Policy {
     Explain(Explain),
     /// All rules, in the order in which they are tried
     List(List),
+    /// What another table would have made of the replies that came; exit status 1 if more would be
+    /// bounced or suppressed
+    Replay(replay::Replay),
     /// What is allowed and deserves a second look: rules that are never reached, texts found in every reply, rules without an example
     Lint(Lint),
 }
@@ -74,6 +86,8 @@ pub struct Explain {
 
 #[derive(Debug, Args)]
 pub struct List {
+    #[command(flatten)]
+    hits: hits::Hits,
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -96,8 +110,10 @@ struct Tables {
 }
 
 impl Policy {
-    pub fn run(self) -> ExitCode {
+    pub fn run(self, client: &Client, screen: &Screen) -> ExitCode {
         let done = match self {
+            Policy::Replay(replay) => return exit(online(replay.run(client, screen))),
+            Policy::List(list) if list.hits.hits => run_hits(list, client, screen),
             Policy::Test(test) if test.batch => run_batch(&test),
             Policy::Test(test) => run_test(&test),
             Policy::Explain(explain) => run_explain(&explain),
@@ -275,6 +291,16 @@ fn run_list(list: &List) -> Result<ExitCode, Trouble> {
         println!("{shown}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_hits(list: List, client: &Client, screen: &Screen) -> Result<ExitCode, Trouble> {
+    let table = load(&list.tables)?;
+    let format = match list.json {
+        true => Format::Json,
+        false => Format::Text,
+    };
+    let listed = list.hits.run(&table, client, format, screen);
+    Ok(exit(online(listed)))
 }
 
 #[derive(Debug, Serialize)]
