@@ -73,13 +73,15 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
+        // `.git` is a file where the sources are a second work tree of a repository.
+        if matches!(
+            name,
+            "target" | ".git" | "relayd-sandbox" | "artifacts" | "corpus"
+        ) {
+            continue;
+        }
         if path.is_dir() {
-            if !matches!(
-                name,
-                "target" | ".git" | "relayd-sandbox" | "artifacts" | "corpus"
-            ) {
-                files(&path, found);
-            }
+            files(&path, found);
         } else {
             found.push(path);
         }
