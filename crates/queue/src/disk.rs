@@ -68,6 +68,7 @@ impl DiskStore {
         let places = Arc::new(Semaphore::new(options.waiting_max));
         let shared = Arc::new(Shared::new(layout, options, events, recovered.ledger));
         room::look(&shared);
+        let needed = shared.ledger().segments().keys().next().copied();
         let inbox = Arc::new(Inbox::default());
         let (index, jobs) = channel();
         let follower = Follower {
@@ -81,6 +82,7 @@ impl DiskStore {
                 places: places.clone(),
                 clock,
                 first_segment: recovered.first_segment,
+                needed,
                 emptying: None,
                 stuck: None,
             },

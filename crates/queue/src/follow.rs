@@ -131,6 +131,7 @@ impl Follower {
             Ok(parts) => {
                 self.shared.ledger().end_apply(&changes, &parts);
                 self.applied = changes.applied;
+                self.reclaim.needed = changes.needed;
                 self.shared.tell_caught_up();
             }
             Err(error) => self

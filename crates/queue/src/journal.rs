@@ -161,13 +161,16 @@ impl Journal {
     /// A write that did not fit: what it left is cut off, and the next one begins a new segment.
     fn give_up_segment(&mut self, error: io::Error) -> AppendError {
         match AppendError::of(error) {
-            AppendError::Full(error) => match self.segment.trim() {
-                Ok(()) => {
-                    self.segment.size = self.segment.end;
-                    AppendError::Full(error)
+            // Synced, or after a power cut the half write could be back, in a segment that then counts as sealed.
+            AppendError::Full(error) => {
+                match self.segment.trim().and_then(|()| self.segment.sync()) {
+                    Ok(()) => {
+                        self.segment.size = self.segment.end;
+                        AppendError::Full(error)
+                    }
+                    Err(error) => AppendError::Failed(error),
                 }
-                Err(error) => AppendError::Failed(error),
-            },
+            }
             AppendError::Failed(error) => AppendError::Failed(error),
         }
     }

@@ -92,6 +92,8 @@ pub(crate) enum Lookup {
 pub(crate) struct Changes {
     pub(crate) updates: Vec<Update>,
     pub(crate) applied: Applied,
+    /// The oldest segment with the body of a message that the index has then; None: there is no message.
+    pub(crate) needed: Option<u32>,
     versions: Vec<(QueueId, u64)>,
 }
 
@@ -273,6 +275,7 @@ impl Ledger {
         Changes {
             updates,
             applied: self.applied,
+            needed: self.segments.keys().next().copied(),
             versions,
         }
     }

@@ -38,6 +38,9 @@ pub(crate) struct Reclaim {
     pub(crate) clock: Clock,
     /// The oldest segment that may still exist.
     pub(crate) first_segment: u32,
+    /// The oldest segment that the index on disk needs. What has ended since is no reason to delete one: after a
+    /// crash the index would name a segment that is gone, and be built anew.
+    pub(crate) needed: Option<u32>,
     pub(crate) emptying: Option<Emptying>,
     /// A segment with a message that cannot be copied: it stays.
     pub(crate) stuck: Option<u32>,
@@ -65,9 +68,8 @@ impl Reclaim {
     }
 
     fn delete_finished_segments(&mut self, applied: Applied) {
-        let needed = self.shared.ledger().segments().keys().next().copied();
         let reached = applied.position.segment;
-        let keep_from = needed.map_or(reached, |needed| needed.min(reached));
+        let keep_from = self.needed.map_or(reached, |needed| needed.min(reached));
         while self.first_segment < keep_from {
             let path = segment::path(&self.shared.layout.journal(), self.first_segment);
             // Tried again the next time if it fails; it costs space only.
