@@ -82,7 +82,7 @@ pub async fn look(store: &DiskStore) -> Seen {
     let mut seen = Seen::new();
     for message in page.messages {
         let body = match store.body(message.id).await {
-            Ok(Some(body)) => Ok(body),
+            Ok(Some(body)) => body.whole().await.map_err(|error| error.to_string()),
             Ok(None) => Err("there is none".to_owned()),
             Err(error) => Err(error.to_string()),
         };

@@ -11,11 +11,10 @@
 use std::path::Path;
 
 mod calls;
-#[path = "../store/common.rs"]
-#[allow(dead_code, reason = "made for the tests beside it")]
-mod common;
 mod disk;
 mod facts;
+#[path = "../store/messages.rs"]
+mod messages;
 mod record;
 mod series;
 mod work;

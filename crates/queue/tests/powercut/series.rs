@@ -7,9 +7,9 @@ use rand::{RngExt, SeedableRng};
 use relay_queue::Store;
 use std::sync::Arc;
 
-use crate::common::{delete_index, files};
 use crate::disk::{Disk, Fate, Forgotten, Mode, restore};
 use crate::facts::{Facts, look};
+use crate::messages::{delete_index, files};
 use crate::record::{RecordedDevice, Recorder, Recording};
 use crate::work::{self, End};
 

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use relay_observe::{Clock, Events};
@@ -15,8 +14,8 @@ use relay_queue::{
 };
 use relay_smtp::QueueId;
 
-use crate::common::{change, message_to, now};
 use crate::facts::{Facts, Reported, Stated, Story, look};
+use crate::messages::{change, message_to, now};
 use crate::record::{RecordedDevice, position};
 
 const PRODUCERS: usize = 8;
@@ -177,13 +176,15 @@ impl Producer {
             arrival: new.arrival.clone(),
             size: body.len() as u64,
             recipients: vec![RecipientState::new(new.arrival.at); recipients],
+            detours: Default::default(),
         };
         (new, message)
     }
 
     async fn accept(&mut self) {
         let (new, message) = self.new_message("message");
-        let (id, at) = (new.id, self.offer(&new.body, &message, position()));
+        let at = self.offer(&new, &message, position());
+        let id = new.id;
         if let Ok(accepted) = self.store.accept(new).await {
             assert_eq!(*accepted, message);
             self.promise(id, at, position());
@@ -203,7 +204,8 @@ impl Producer {
         story.states.len() - 1
     }
 
-    fn offer(&self, body: &Bytes, message: &Message, begun: usize) -> usize {
+    fn offer(&self, new: &NewMessage, message: &Message, begun: usize) -> usize {
+        let body = new.body.in_memory().expect("it was made here");
         let story = Story::new(body.clone());
         self.facts().stories.insert(message.id, story);
         self.begin(message.id, Some(message.clone()), begun)
@@ -224,6 +226,7 @@ impl Producer {
         if self.rng.random_range(0..8) == 0 {
             let body = self.store.body(before.id).await;
             let body = body.unwrap().expect("nobody else ends it");
+            let body = body.whole().await.unwrap();
             assert_eq!(body, self.facts().stories[&before.id].body);
         }
         let (after, settlement) = self.settlement(&before);
@@ -232,7 +235,7 @@ impl Producer {
         let offered: Vec<_> = settlement
             .dsns
             .iter()
-            .map(|(new, message)| (message.clone(), self.offer(&new.body, message, begun)))
+            .map(|(new, message)| (message.clone(), self.offer(new, message, begun)))
             .collect();
         let kept = Some(after.clone()).filter(|after| !after.finished());
         let state = self.begin(id, kept.clone(), begun);

@@ -11,5 +11,6 @@ mod concurrent;
 mod damage;
 mod durable;
 mod failing;
+mod messages;
 mod reclaim;
 mod twin;
