@@ -156,6 +156,12 @@ pub enum Event {
         offset: u64,
         reason: String,
     },
+    /// The body of a message in the queue is missing or damaged: it cannot be sent, and stays.
+    BodyUnreadable {
+        id: QueueId,
+        file: String,
+        reason: String,
+    },
     IndexRebuilt {
         reason: String,
     },
@@ -421,6 +427,11 @@ pub(crate) mod tests {
             Event::RecordQuarantined {
                 file: text(),
                 offset: 1,
+                reason: text(),
+            },
+            Event::BodyUnreadable {
+                id: id(),
+                file: text(),
                 reason: text(),
             },
             Event::IndexRebuilt { reason: text() },

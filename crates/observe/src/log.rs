@@ -272,6 +272,10 @@ pub(crate) fn line(event: &Event) {
             error!(target: "relayd", event = "record_quarantined", file, offset, reason,
                 "damaged record set aside");
         }
+        Event::BodyUnreadable { id, file, reason } => {
+            error!(target: "relayd", event = "body_unreadable", %id, file, reason,
+                "the body of a message cannot be read; it stays in the queue");
+        }
         Event::IndexRebuilt { reason } => {
             warn!(target: "relayd", event = "index_rebuilt", reason,
                 "index made anew from the journal");

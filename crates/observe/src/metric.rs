@@ -38,6 +38,7 @@ pub enum Metric {
     MessagesFlushed,
     MessagesRecovered,
     RecordsQuarantined,
+    BodiesUnreadable,
     IndexesRebuilt,
     QueueStops,
     HistoryLost,
@@ -62,7 +63,7 @@ const fn row(metric: Metric, name: &'static str, help: &'static str) -> Row {
 }
 
 /// Every counter, in the order of the enum.
-pub const ROWS: [Row; 39] = [
+pub const ROWS: [Row; 40] = [
     row(
         Metric::ClientsConnected,
         "relayd_clients_connected_total",
@@ -214,6 +215,11 @@ pub const ROWS: [Row; 39] = [
         "Damaged records of the queue that were set aside.",
     ),
     row(
+        Metric::BodiesUnreadable,
+        "relayd_bodies_unreadable_total",
+        "Times that a body in the queue was found missing or damaged.",
+    ),
+    row(
         Metric::IndexesRebuilt,
         "relayd_indexes_rebuilt_total",
         "Times the queue's index was made anew from the journal.",
@@ -355,6 +361,7 @@ fn main_counter(event: &Event) -> (Metric, u64) {
         Event::Flushed { messages } => (Metric::MessagesFlushed, *messages),
         Event::QueueRecovered { messages, .. } => (Metric::MessagesRecovered, *messages),
         Event::RecordQuarantined { .. } => (Metric::RecordsQuarantined, 1),
+        Event::BodyUnreadable { .. } => (Metric::BodiesUnreadable, 1),
         Event::IndexRebuilt { .. } => (Metric::IndexesRebuilt, 1),
         Event::QueueStopped { .. } => (Metric::QueueStops, 1),
         Event::HistoryLost { events } => (Metric::HistoryLost, *events),

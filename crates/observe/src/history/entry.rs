@@ -244,6 +244,10 @@ impl Entry {
             Event::Flushed { messages } => counted("flushed", messages),
             Event::QueueRecovered { messages, .. } => counted("queue_recovered", messages),
             Event::RecordQuarantined { reason, .. } => because("record_quarantined", reason),
+            Event::BodyUnreadable { id, reason, .. } => Entry {
+                id: Some(id),
+                ..because("body_unreadable", reason)
+            },
             Event::IndexRebuilt { reason } => because("index_rebuilt", reason),
             Event::QueueStopped { reason } => because("queue_stopped", reason),
             Event::HistoryLost { events } => counted("history_lost", events),
