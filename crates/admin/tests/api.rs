@@ -106,6 +106,7 @@ impl Api {
             clock,
             events: Events::default(),
             store: Arc::clone(&store),
+            suppressions: Arc::new(relay_suppression::List::in_memory(Events::default())),
             dispatcher: notes.clone(),
             config: Arc::new(ArcSwap::from_pointee(config)),
             reload: Box::new(|| {

@@ -120,6 +120,18 @@ pub enum Event {
         of: QueueId,
         recipient: String,
     },
+    /// An address is not to be tried again.
+    SuppressionAdded {
+        recipient: String,
+        /// policy, operator or import.
+        source: &'static str,
+        rule: Option<String>,
+        category: Option<String>,
+        expires: Option<jiff::Timestamp>,
+    },
+    SuppressionRemoved {
+        recipient: String,
+    },
     SiteSlowed {
         site: String,
         rule: String,
@@ -399,6 +411,14 @@ pub(crate) mod tests {
                 of: id(),
                 recipient: text(),
             },
+            Event::SuppressionAdded {
+                recipient: text(),
+                source: "policy",
+                rule: Some(text()),
+                category: Some(text()),
+                expires: Some(until),
+            },
+            Event::SuppressionRemoved { recipient: text() },
             Event::SiteSlowed {
                 site: text(),
                 rule: text(),

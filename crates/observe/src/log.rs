@@ -232,6 +232,22 @@ pub(crate) fn line(event: &Event) {
             info!(target: "relayd", event = "dsn_not_sent", %of, recipient,
                 "no report: the message has no sender");
         }
+        Event::SuppressionAdded {
+            recipient,
+            source,
+            rule,
+            category,
+            expires,
+        } => {
+            let (rule, category) = (rule.as_deref(), category.as_deref());
+            let expires = expires.map(tracing::field::display);
+            info!(target: "relayd", event = "suppression_added", recipient, source, rule, category,
+                expires, "not to be tried again");
+        }
+        Event::SuppressionRemoved { recipient } => {
+            info!(target: "relayd", event = "suppression_removed", recipient,
+                "no longer suppressed");
+        }
         Event::SiteSlowed { site, rule, until } => {
             warn!(target: "relayd", event = "site_slowed", site, rule, %until, "site slowed down");
         }
