@@ -48,6 +48,7 @@ fn verdict(settings: &Settings, job: &Job, index: u32, entry: &Entry) -> Verdict
         },
         host: None,
         tls: None,
+        accepted_before: 0,
         decision: decide(&settings.table, Stimulus::Failure(failure), &context),
     }
 }

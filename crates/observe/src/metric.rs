@@ -65,7 +65,7 @@ const fn row(metric: Metric, name: &'static str, help: &'static str) -> Row {
 }
 
 /// Every counter, in the order of the enum.
-pub const ROWS: [Row; 40] = [
+pub const ROWS: [Row; 42] = [
     row(
         Metric::ClientsConnected,
         "relayd_clients_connected_total",

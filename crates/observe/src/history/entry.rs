@@ -217,6 +217,23 @@ impl Entry {
                 action: Some(action),
                 ..at_site("session_failed", site)
             },
+            Event::SuppressionAdded {
+                recipient,
+                source,
+                rule,
+                category,
+                expires,
+            } => Entry {
+                recipient: Some(recipient),
+                rule,
+                category,
+                until: expires.map(to_the_second),
+                ..because("suppression_added", format!("by {source}"))
+            },
+            Event::SuppressionRemoved { recipient } => Entry {
+                recipient: Some(recipient),
+                ..named("suppression_removed")
+            },
             Event::SiteSlowed { site, rule, until } => Entry {
                 rule: Some(rule),
                 until: Some(to_the_second(until)),
