@@ -33,7 +33,8 @@ impl ApiError {
             ApiError::Bad(words)
             | ApiError::NotFound(words)
             | ApiError::TooLarge(words)
-            | ApiError::Unreadable(words) => words,
+            | ApiError::Unreadable(words)
+            | ApiError::Disk(words) => words,
             ApiError::Refused(mistakes) => mistakes.join("; "),
             ApiError::Store(error) => error.to_string(),
         }
