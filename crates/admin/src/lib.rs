@@ -11,13 +11,13 @@ pub mod command;
 pub mod error;
 pub mod files;
 pub mod log;
+mod past;
 pub mod queue;
 pub mod reroute;
 pub mod select;
 pub mod socket;
 pub mod status;
 pub mod summary;
-pub mod suppression;
 pub mod view;
 pub mod world;
 

@@ -168,6 +168,18 @@ pub async fn page(world: &AdminWorld, query: &LogQuery) -> Result<LogPage, ApiEr
     }
 }
 
+/// All that is known of one message.
+pub async fn story(world: &AdminWorld, id: relay_smtp::QueueId) -> Result<Vec<Entry>, ApiError> {
+    let query = LogQuery {
+        filter: Filter {
+            id: Some(id),
+            ..Filter::default()
+        },
+        ..LogQuery::default()
+    };
+    Ok(page(world, &query).await?.entries)
+}
+
 /// Without the daemon: what `relayctl --offline` reads, too.
 pub fn read(reader: &Reader, query: &LogQuery) -> std::io::Result<LogPage> {
     let filter = &query.filter;

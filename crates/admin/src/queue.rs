@@ -10,6 +10,7 @@ use relay_smtp::{NextHop, QueueId, Recipient};
 
 use crate::choice::{Choice, PAGE};
 use crate::error::ApiError;
+use crate::past;
 use crate::select::ListQuery;
 use crate::view::{
     AttemptView, MessageDetail, MessageView, PageView, RecipientView, SiteStatus, Untried,
@@ -84,14 +85,12 @@ pub async fn finished(world: &AdminWorld, query: &ListQuery) -> Result<PageView,
     })
 }
 
-/// One message in full, also a finished one while it is remembered.
+/// One message in full; one that has gone as the history has it.
 pub async fn show(world: &AdminWorld, id: &str) -> Result<MessageDetail, ApiError> {
     let id = parse_id(id)?;
-    let message = world.store.message(id).await?.ok_or_else(|| {
-        ApiError::NotFound(format!(
-            "no message {id} in the queue, nor among those finished lately"
-        ))
-    })?;
+    let Some(message) = world.store.message(id).await? else {
+        return gone(world, id).await;
+    };
     let start = match world.store.body(id).await? {
         Some(body) => Some(body.start(HEADERS_MAX).await?),
         None => None,
@@ -115,6 +114,24 @@ pub async fn show(world: &AdminWorld, id: &str) -> Result<MessageDetail, ApiErro
         headers: start.map(|start| header_block(&start)),
         blocked_by,
     })
+}
+
+async fn gone(world: &AdminWorld, id: QueueId) -> Result<MessageDetail, ApiError> {
+    let story = match world.events.history() {
+        Some(_) => crate::log::story(world, id).await?,
+        None => Vec::new(),
+    };
+    let mut detail = past::detail(id, &story).ok_or_else(|| {
+        ApiError::NotFound(format!(
+            "no message {id} in the queue, nor in the history of those that have gone"
+        ))
+    })?;
+    for recipient in &mut detail.message.recipients {
+        let rule = recipient.rule.as_ref();
+        let advice = rule.and_then(|rule| world.dispatcher.advice(rule));
+        recipient.advice = advice.filter(|_| recipient.state != State::Delivered.word());
+    }
+    Ok(detail)
 }
 
 /// What its jobs wait for, and what its sites suffer from: a message whose time has not come would

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use relay_observe::Events;
+use relay_observe::alerts::Alert;
 use relay_observe::metric::Metric;
 use relay_policy::Action;
 use relay_queue::{Message, Select, Stats, StoreError};
@@ -17,6 +18,8 @@ use crate::world::AdminWorld;
 const SITES: usize = 10;
 /// Messages looked at for alerts, the oldest ones: what stands still is found among them.
 const ALERT_SCAN: usize = 2_000;
+/// How long an alert of a message that has gone makes relayd unwell.
+const ALERT_LASTS: SignedDuration = SignedDuration::from_hours(1);
 /// The span of the rates: 12 steps of 5 s.
 const SAMPLES: usize = 13;
 
@@ -68,7 +71,10 @@ pub async fn status(world: &AdminWorld, samples: &Samples) -> Result<StatusView,
         .store
         .list(Select::default(), None, ALERT_SCAN)
         .await?;
-    let mut alerts = alerts(page.messages.iter().map(|message| &**message));
+    let mut alerts = alerts(
+        page.messages.iter().map(|message| &**message),
+        world.events.alerts().list(now),
+    );
     for alert in &mut alerts {
         alert.advice = world.dispatcher.advice(&alert.rule);
     }
@@ -77,7 +83,7 @@ pub async fn status(world: &AdminWorld, samples: &Samples) -> Result<StatusView,
         let why = site.why.as_ref();
         site.advice = why.and_then(|why| world.dispatcher.advice(why));
     }
-    let problems = problems(&world.events, &alerts);
+    let problems = problems(&world.events, &alerts, now);
     Ok(StatusView {
         health: if problems.is_empty() {
             "well"
@@ -130,25 +136,38 @@ fn worst(mut sites: Vec<SiteStatus>) -> Vec<SiteStatus> {
     sites
 }
 
-/// The waiting recipients whose last decision says that a person should look, by rule.
-fn alerts<'a>(messages: impl Iterator<Item = &'a Message>) -> Vec<AlertView> {
-    let mut by_rule: BTreeMap<&str, AlertView> = BTreeMap::new();
+/// What the policy wants a person to look at, by rule: raised in the last day, or by the last decision
+/// about a recipient that waits.
+fn alerts<'a>(messages: impl Iterator<Item = &'a Message>, raised: Vec<Alert>) -> Vec<AlertView> {
+    let mut by_rule: BTreeMap<String, AlertView> = BTreeMap::new();
+    for alert in raised {
+        let Alert {
+            site,
+            rule,
+            category,
+            reply,
+            first,
+            last,
+            times,
+            ..
+        } = alert;
+        // The latest comes first: its reply is shown.
+        let view = by_rule
+            .entry(rule.clone())
+            .or_insert_with(|| alert_view(last, &rule, &category, &reply));
+        view.times += times;
+        view.since = Some(view.since.map_or(first, |since| since.min(first)));
+        view.sites.push(site);
+    }
     for message in messages {
         let open = message.recipients.iter().filter(|r| !r.state.is_final());
         for attempt in open.filter_map(|recipient| recipient.last()) {
             if attempt.action != Action::Alert.word() {
                 continue;
             }
-            let alert = by_rule
-                .entry(attempt.rule.as_str())
-                .or_insert_with(|| AlertView {
-                    at: attempt.at,
-                    rule: attempt.rule.clone(),
-                    category: attempt.category.clone(),
-                    reply: attempt.reply.clone(),
-                    recipients: 0,
-                    advice: None,
-                });
+            let alert = by_rule.entry(attempt.rule.clone()).or_insert_with(|| {
+                alert_view(attempt.at, &attempt.rule, &attempt.category, &attempt.reply)
+            });
             alert.recipients += 1;
             if attempt.at > alert.at {
                 alert.at = attempt.at;
@@ -161,8 +180,23 @@ fn alerts<'a>(messages: impl Iterator<Item = &'a Message>) -> Vec<AlertView> {
     alerts
 }
 
-/// What makes it unwell, in words with the fix.
-fn problems(events: &Events, alerts: &[AlertView]) -> Vec<String> {
+fn alert_view(at: Timestamp, rule: &str, category: &str, reply: &str) -> AlertView {
+    AlertView {
+        at,
+        rule: rule.to_owned(),
+        category: category.to_owned(),
+        reply: reply.to_owned(),
+        recipients: 0,
+        times: 0,
+        since: None,
+        sites: Vec::new(),
+        advice: None,
+    }
+}
+
+/// What makes it unwell, in words with the fix. An alert does for an hour, and as long as a recipient
+/// waits because of it.
+fn problems(events: &Events, alerts: &[AlertView], now: Timestamp) -> Vec<String> {
     let mut problems = Vec::new();
     if events.metrics().get(Metric::QueueStops) > 0 {
         problems.push(
@@ -173,6 +207,7 @@ fn problems(events: &Events, alerts: &[AlertView]) -> Vec<String> {
     problems.extend(
         alerts
             .iter()
+            .filter(|alert| alert.recipients > 0 || now.duration_since(alert.at) < ALERT_LASTS)
             .map(|alert| format!("rule {} asks for a person", alert.rule)),
     );
     problems
@@ -193,6 +228,7 @@ fn counts(events: &Events) -> Counts {
 pub fn metrics(world: &AdminWorld) -> String {
     let stats = world.store.stats();
     let mut text = world.events.metrics().prometheus();
+    text.push_str(&world.events.hits().prometheus());
     for (name, help, value) in [
         ("messages", "Messages in the queue.", stats.messages),
         ("bytes", "Bytes of their bodies.", stats.bytes),
@@ -259,10 +295,10 @@ mod tests {
     #[test]
     fn a_stopped_queue_is_a_problem() {
         let events = Events::default();
-        assert!(problems(&events, &[]).is_empty());
+        assert!(problems(&events, &[], Timestamp::UNIX_EPOCH).is_empty());
         events.emit(relay_observe::Event::QueueStopped {
             reason: "fdatasync: no space".to_owned(),
         });
-        assert_eq!(problems(&events, &[]).len(), 1);
+        assert_eq!(problems(&events, &[], Timestamp::UNIX_EPOCH).len(), 1);
     }
 }

@@ -2,7 +2,6 @@
 //! whole seconds. Keys are added, never renamed.
 
 use jiff::Timestamp;
-pub use relay_suppression::{Entry, Source};
 use serde::{Deserialize, Serialize};
 
 /// One message, as a row of `queue list`.
@@ -132,29 +131,6 @@ pub struct Changed {
     /// There is more; give it as `next` of the next command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Next>,
-}
-
-/// Part of the list: `GET /v1/suppressions`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SuppressionPage {
-    pub entries: Vec<Entry>,
-    /// Give it as `after` to go on; None: that was all.
-    pub next: Option<String>,
-}
-
-/// `POST /v1/suppressions`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Added {
-    /// Addresses that were not on the list.
-    pub added: u64,
-    /// Addresses that were, and have the new reason and end now.
-    pub replaced: u64,
-}
-
-/// `POST /v1/suppressions/remove`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removed {
-    pub removed: u64,
 }
 
 /// `POST /v1/messages`.
@@ -306,6 +282,14 @@ pub struct AlertView {
     pub reply: String,
     /// Recipients that wait because of it.
     pub recipients: u64,
+    /// How often it was raised since `since`, in the last day and since the start.
+    #[serde(default)]
+    pub times: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Where, the latest first.
+    #[serde(default)]
+    pub sites: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<Advice>,
 }

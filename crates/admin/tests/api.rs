@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http_body_util::{BodyExt, Full};
@@ -14,7 +15,7 @@ use jiff::Timestamp;
 use relay_admin::view::{Advice, SiteStatus};
 use relay_admin::{AdminWorld, Dispatcher, Later};
 use relay_config::Config;
-use relay_observe::{Clock, Events};
+use relay_observe::{Basis, Clock, Event, Events, Tried, history};
 use relay_queue::memory::MemoryStore;
 use relay_queue::{Attempt, Message, RecipientChange, Settlement, State, Store};
 use relay_smtp::{NextHop, Phase, QueueId};
@@ -90,6 +91,7 @@ struct Api {
     socket: std::path::PathBuf,
     store: Arc<dyn Store>,
     notes: Arc<Notes>,
+    events: Events,
     clock: Clock,
 }
 
@@ -100,13 +102,22 @@ impl Api {
         let clock = Clock::starting_at("2026-11-22T16:00:00Z".parse().unwrap());
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock));
         let notes = Arc::new(Notes::default());
+        let events = Events::with_history(
+            history::Options {
+                dir: directory.path().join("log"),
+                addresses: history::Addresses::Whole,
+                max_age: Duration::from_secs(86_400),
+                bytes_max: 1 << 24,
+            },
+            clock,
+        )
+        .unwrap();
         let mut config = Config::default_for("relay.example.com");
         config.submission.message_bytes_max = 10_000;
         let world = Arc::new(AdminWorld {
             clock,
-            events: Events::default(),
+            events: events.clone(),
             store: Arc::clone(&store),
-            suppressions: Arc::new(relay_suppression::List::in_memory(Events::default())),
             dispatcher: notes.clone(),
             config: Arc::new(ArcSwap::from_pointee(config)),
             reload: Box::new(|| {
@@ -127,6 +138,7 @@ impl Api {
             socket,
             store,
             notes,
+            events,
             clock,
         }
     }
@@ -531,6 +543,113 @@ async fn status_counts_the_queue_and_an_alert_makes_it_unwell() {
     assert_eq!(status["health"], "unwell");
     assert_eq!(status["alerts"][0]["rule"], "some-rule");
     assert_eq!(status["alerts"][0]["recipients"], 1);
+}
+
+#[tokio::test]
+async fn an_alert_about_a_message_that_has_gone_is_listed_with_its_count() {
+    let api = Api::start();
+    for site in ["mx.a.example", "mx.b.example", "mx.b.example"] {
+        api.events.emit(Event::Alert {
+            site: site.to_owned(),
+            rule: "some-rule".to_owned(),
+            category: "auth-failed".to_owned(),
+            reply: format!("550 5.7.26 said {site}"),
+            fix: "call them".to_owned(),
+        });
+    }
+    let (_, status) = api.get("/v1/status").await;
+    let alert = &status["alerts"][0];
+    assert_eq!(alert["times"], 3);
+    assert_eq!(alert["sites"], json!(["mx.b.example", "mx.a.example"]));
+    assert_eq!(alert["recipients"], 0);
+    assert_eq!(alert["advice"]["fix"], "call them");
+    // Told once for each site.
+    let (_, page) = api.get("/v1/log?event=alert").await;
+    assert_eq!(page["entries"].as_array().unwrap().len(), 2);
+}
+
+/// A recipient's end, told as deliver tells it.
+fn delivered(id: &str, recipient: &str) -> Event {
+    let reply = relay_smtp::Reply::new(250, None, "taken");
+    Event::RecipientDelivered {
+        id: id.parse().unwrap(),
+        recipient: recipient.to_owned(),
+        tried: Box::new(Tried {
+            sender: "a@x.test".to_owned(),
+            user: None,
+            site: Some("mx.example.com".to_owned()),
+            host: Some("mx.example.com [192.0.2.7]".to_owned()),
+            tls: None,
+            phase: Phase::Body,
+            reply: reply.to_string(),
+            basis: Basis::Reply(reply),
+            accepted_before: 1,
+            rule: "accepted".to_owned(),
+            category: "success".to_owned(),
+            action: "ok".to_owned(),
+            provider: None,
+        }),
+        age: Duration::from_secs(2),
+        attempts: 1,
+    }
+}
+
+#[tokio::test]
+async fn the_history_is_given_page_by_page_and_a_story_at_once() {
+    let api = Api::start();
+    let id = api.send(&["a@example.com", "b@example.com"]).await;
+    for recipient in ["a@example.com", "b@example.com"] {
+        api.events.emit(delivered(&id, recipient));
+    }
+    let (status, story) = api.get(&format!("/v1/log?id={id}")).await;
+    assert_eq!(status, 200, "{story}");
+    assert_eq!(story["entries"].as_array().unwrap().len(), 3);
+    assert_eq!(story["entries"][0]["event"], "message_accepted");
+    let (_, page) = api.get("/v1/log?limit=1&sender=a@x.test").await;
+    assert_eq!(page["entries"].as_array().unwrap().len(), 1);
+    assert!(page["left"].as_u64().unwrap() > 0);
+    let next = page["next"].as_str().unwrap();
+    let (_, page) = api
+        .get(&format!("/v1/log?sender=a@x.test&place={next}"))
+        .await;
+    assert_eq!(page["entries"].as_array().unwrap().len(), 2);
+    assert_eq!(page["left"], 0);
+
+    // Whoever waits hears of what comes.
+    let next = page["next"].as_str().unwrap().to_owned();
+    let target = format!("/v1/log?wait=20&place={next}");
+    let (heard, ()) = tokio::join!(api.get(&target), async {
+        tokio::task::yield_now().await;
+        api.events.emit(delivered(&id, "c@example.com"));
+    });
+    assert_eq!(heard.1["entries"][0]["recipient"], "c@example.com");
+
+    let (_, hits) = api.get("/v1/policy/hits").await;
+    assert_eq!(hits["hits"][0]["recipients"], 3);
+    let (_, hits) = api.get("/v1/policy/hits?since=2026-11-22T00:00:00Z").await;
+    assert_eq!(
+        (&hits["hits"][0]["recipients"], &hits["next"]),
+        (&json!(3), &Value::Null)
+    );
+    let (_, text) = api.get("/metrics").await;
+    let row =
+        "relayd_policy_rule_hits_total{rule=\"accepted\",category=\"success\",action=\"ok\"} 3\n";
+    assert!(text.as_str().unwrap().contains(row), "{text}");
+    for wrong in ["place=here", "event=x&whence=1", "id=nonsense"] {
+        assert_eq!(api.get(&format!("/v1/log?{wrong}")).await.0, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_the_queue_has_forgotten_is_shown_from_the_history() {
+    let api = Api::start();
+    let id = QueueId::first_of(1_795_000_000_000, 1).to_string();
+    api.events.emit(delivered(&id, "a@example.com"));
+    let (status, shown) = api.get(&format!("/v1/queue/{id}")).await;
+    assert_eq!(status, 200, "{shown}");
+    assert_eq!(shown["recipients"][0]["state"], "delivered");
+    assert_eq!(shown["recipients"][0]["history"][0]["reply"], "250 taken");
+    assert_eq!(shown["headers"], Value::Null);
 }
 
 #[tokio::test]

@@ -18,7 +18,6 @@ mod report;
 pub mod run;
 pub mod settle;
 pub mod sign;
-mod suppress;
 pub mod tls;
 mod wire;
 pub mod world;

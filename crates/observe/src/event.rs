@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use relay_smtp::{Failure, Phase, QueueId, Reply};
 
+use crate::alerts::{self, Alerts, Say};
 use crate::clock::Clock;
 use crate::history::{self, History};
 use crate::hits::RuleHits;
@@ -120,18 +121,6 @@ pub enum Event {
         of: QueueId,
         recipient: String,
     },
-    /// An address is not to be tried again.
-    SuppressionAdded {
-        recipient: String,
-        /// policy, operator or import.
-        source: &'static str,
-        rule: Option<String>,
-        category: Option<String>,
-        expires: Option<jiff::Timestamp>,
-    },
-    SuppressionRemoved {
-        recipient: String,
-    },
     SiteSlowed {
         site: String,
         rule: String,
@@ -166,12 +155,6 @@ pub enum Event {
     RecordQuarantined {
         file: String,
         offset: u64,
-        reason: String,
-    },
-    /// The body of a message in the queue is missing or damaged: it cannot be sent, and stays.
-    BodyUnreadable {
-        id: QueueId,
-        file: String,
         reason: String,
     },
     IndexRebuilt {
@@ -242,6 +225,7 @@ pub enum Basis {
 pub struct Events {
     metrics: Arc<Metrics>,
     hits: Arc<RuleHits>,
+    alerts: Arc<Alerts>,
     history: Option<History>,
 }
 
@@ -253,17 +237,49 @@ impl Events {
         Ok(Events {
             metrics,
             hits: Arc::default(),
+            alerts: Arc::default(),
             history: Some(history),
         })
     }
 
     pub fn emit(&self, event: Event) {
         crate::metric::count(&self.metrics, &event);
+        let now = jiff::Timestamp::now();
+        self.hits.count(&event, now);
+        if self.note(&event, now) == Say::NotAgain {
+            return;
+        }
         crate::log::line(&event);
-        self.hits.count(&event, jiff::Timestamp::now());
         if let Some(history) = &self.history {
             history.tell(event);
         }
+    }
+
+    /// An alert that was told lately is only counted.
+    fn note(&self, event: &Event, now: jiff::Timestamp) -> Say {
+        let Event::Alert {
+            site,
+            rule,
+            category,
+            reply,
+            fix,
+        } = event
+        else {
+            return Say::Now;
+        };
+        let words = alerts::Words {
+            site,
+            rule,
+            category,
+            reply,
+            fix,
+        };
+        self.alerts.note(&words, now)
+    }
+
+    /// What a person should look at.
+    pub fn alerts(&self) -> &Alerts {
+        &self.alerts
     }
 
     /// By which rules of the policy has been decided.
@@ -411,14 +427,6 @@ pub(crate) mod tests {
                 of: id(),
                 recipient: text(),
             },
-            Event::SuppressionAdded {
-                recipient: text(),
-                source: "policy",
-                rule: Some(text()),
-                category: Some(text()),
-                expires: Some(until),
-            },
-            Event::SuppressionRemoved { recipient: text() },
             Event::SiteSlowed {
                 site: text(),
                 rule: text(),
@@ -447,11 +455,6 @@ pub(crate) mod tests {
             Event::RecordQuarantined {
                 file: text(),
                 offset: 1,
-                reason: text(),
-            },
-            Event::BodyUnreadable {
-                id: id(),
-                file: text(),
                 reason: text(),
             },
             Event::IndexRebuilt { reason: text() },

@@ -1,6 +1,7 @@
 //! One enum of events an operator can ask about; each has one log line and its metrics.
 //! It decides nothing, and stores nothing but counters and the history of what happened.
 
+pub mod alerts;
 pub mod clock;
 pub mod crash;
 pub mod event;

@@ -33,9 +33,6 @@ impl Layout {
     pub(crate) fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }
-    pub(crate) fn big(&self) -> PathBuf {
-        self.root.join("big")
-    }
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
     }
@@ -61,8 +58,7 @@ impl Layout {
 
     /// Makes the directories that are missing.
     pub(crate) fn make(&self) -> io::Result<()> {
-        let within = [self.journal(), self.big(), self.quarantine()];
-        for directory in [self.root.clone()].into_iter().chain(within) {
+        for directory in [self.root.clone(), self.journal(), self.quarantine()] {
             self.device.make_directory(&directory)?;
         }
         self.device.sync_directory(&self.root)?;

@@ -3,7 +3,6 @@
 //!
 //! It never decides when or whether something is tried, and never speaks to a peer.
 
-mod big;
 pub mod body;
 mod commit;
 mod compact;
@@ -26,7 +25,6 @@ mod segment;
 pub mod select;
 mod settle;
 mod shared;
-mod staging;
 pub mod store;
 mod sync_hook;
 

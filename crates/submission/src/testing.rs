@@ -16,7 +16,6 @@ use relay_queue::{
     Body, Message, NewMessage, Page, Select, Settlement, Staging, Stats, Store, StoreError, Way,
 };
 use relay_smtp::QueueId;
-use relay_suppression::List;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -87,7 +86,6 @@ impl Relay {
             clock,
             Events::default(),
             store.clone(),
-            Arc::new(List::in_memory(Events::default())),
             Settings::new(&config),
             tls,
             Arc::new(Hand(sender)),

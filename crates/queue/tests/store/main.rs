@@ -5,7 +5,6 @@
     reason = "clippy allows it in test functions only, not in their helpers"
 )]
 
-mod big;
 mod common;
 mod compacting;
 mod concurrent;

@@ -162,14 +162,26 @@ fn trouble<'a>(
 }
 
 fn alert(alert: &AlertView, now: Timestamp, screen: &Screen) -> String {
-    let headline = format!(
-        "{} {} ({}): {} waiting, last {}",
+    let mut headline = format!(
+        "{} {} ({}): ",
         screen.paint("Alert:", Tone::Bad),
         alert.rule,
         alert.category,
-        text::count(alert.recipients, "recipient"),
-        text::ago(alert.at, now),
     );
+    if alert.recipients > 0 {
+        let waiting = text::count(alert.recipients, "recipient");
+        headline.push_str(&format!("{waiting} waiting, "));
+    }
+    if alert.times > 1 {
+        headline.push_str(&format!("{}, ", text::count(alert.times, "time")));
+    }
+    headline.push_str(&format!("last {}", text::ago(alert.at, now)));
+    if let Some(site) = alert.sites.first() {
+        headline.push_str(&format!(", {site}"));
+    }
+    if alert.sites.len() > 1 {
+        headline.push_str(&format!(" and {} more", alert.sites.len() - 1));
+    }
     let reply = text::paragraph("  Reply     ", &alert.reply, screen);
     format!("{headline}\n{reply}")
 }
@@ -257,6 +269,9 @@ mod tests {
             category: "ip-blocked".to_owned(),
             reply: "550 5.7.1 listed".to_owned(),
             recipients: 9,
+            times: 12,
+            since: Some(samples::at(-600)),
+            sites: vec!["mx.example.net".to_owned(), "mx.other.example".to_owned()],
             advice: Some(advice),
         }];
         expect![[r#"
@@ -276,7 +291,7 @@ mod tests {
 
             Try a suspended site now: relayctl queue flush --site SITE
 
-            Alert: ip-blocked (ip-blocked): 9 recipients waiting, last 1m ago
+            Alert: ip-blocked (ip-blocked): 9 recipients waiting, 12 times, last 1m ago, mx.example.net and 1 more
               Reply     550 5.7.1 listed"#]]
         .assert_eq(&render(&status, samples::now(), &Screen::plain()));
     }
