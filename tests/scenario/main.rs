@@ -29,6 +29,7 @@ mod submission_by_python;
 mod thousands_by_smtp_source;
 mod tls_to_next_hop;
 mod under_systemd;
+mod unknown_user_is_suppressed;
 mod what_happened_is_told;
 
 use relay_testkit::{Client, Network, Relay};

@@ -16,12 +16,13 @@ use crate::log::{self, HitsPage, LogPage, LogQuery};
 use crate::reroute::{self, Reroute};
 use crate::select::ListQuery;
 use crate::status::{self, Samples};
+use crate::suppression::{NewEntries, SuppressionQuery, Unsuppress};
 use crate::view::{
-    Changed, Flushed, MessageDetail, PageView, Reloaded, StatusView, Submitted, SummaryView,
-    Untried,
+    Added, Changed, Flushed, MessageDetail, PageView, Reloaded, Removed, StatusView, Submitted,
+    SummaryView, SuppressionPage, Untried,
 };
 use crate::world::AdminWorld;
-use crate::{queue, summary};
+use crate::{queue, summary, suppression};
 
 /// Domains that a summary lists where the query gives no limit.
 const SUMMARY_LIMIT: usize = 50;
@@ -56,6 +57,13 @@ pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
         .route("/v1/queue/{id}", get(get_message))
         .route("/v1/log", get(get_log))
         .route("/v1/policy/hits", get(get_hits))
+        .route(
+            "/v1/suppressions",
+            get(get_suppressions)
+                .post(post_suppressions)
+                .layer(DefaultBodyLimit::max(suppression::ENTRIES_BYTES_MAX)),
+        )
+        .route("/v1/suppressions/remove", post(post_unsuppress))
         .route("/v1/messages", post(post_message))
         .route("/v1/reload", post(post_reload))
         .route("/metrics", get(get_metrics))
@@ -159,6 +167,27 @@ fn is_deliberate(command: &Command) -> Result<(), ApiError> {
             "nothing selected; if the whole queue is meant say all".to_owned(),
         )),
     }
+}
+
+async fn get_suppressions(
+    State(shared): State<Shared>,
+    Query(query): Query<SuppressionQuery>,
+) -> Answer<SuppressionPage> {
+    Ok(Json(suppression::list(&shared.world, &query)?))
+}
+
+async fn post_suppressions(
+    State(shared): State<Shared>,
+    Json(command): Json<NewEntries>,
+) -> Answer<Added> {
+    Ok(Json(suppression::add(&shared.world, command).await?))
+}
+
+async fn post_unsuppress(
+    State(shared): State<Shared>,
+    Json(command): Json<Unsuppress>,
+) -> Answer<Removed> {
+    Ok(Json(suppression::remove(&shared.world, &command).await?))
 }
 
 async fn post_message(

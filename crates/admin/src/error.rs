@@ -22,6 +22,8 @@ pub enum ApiError {
     Unreadable(String),
     /// The queue did not take it: 503, or 507 where it is full.
     Store(StoreError),
+    /// A file did not take it: 503.
+    Disk(String),
 }
 
 impl ApiError {
@@ -31,7 +33,8 @@ impl ApiError {
             ApiError::Bad(words)
             | ApiError::NotFound(words)
             | ApiError::TooLarge(words)
-            | ApiError::Unreadable(words) => words,
+            | ApiError::Unreadable(words)
+            | ApiError::Disk(words) => words,
             ApiError::Refused(mistakes) => mistakes.join("; "),
             ApiError::Store(error) => error.to_string(),
         }
@@ -56,6 +59,7 @@ impl IntoResponse for ApiError {
                 "the configuration has mistakes; the old one stays in force".to_owned(),
                 mistakes,
             ),
+            ApiError::Disk(words) => (StatusCode::SERVICE_UNAVAILABLE, words, Vec::new()),
             ApiError::Store(error) => {
                 let status = match error {
                     StoreError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,

@@ -18,6 +18,7 @@ pub mod select;
 pub mod socket;
 pub mod status;
 pub mod summary;
+pub mod suppression;
 pub mod view;
 pub mod world;
 

@@ -2,6 +2,7 @@
 //! whole seconds. Keys are added, never renamed.
 
 use jiff::Timestamp;
+pub use relay_suppression::{Entry, Source};
 use serde::{Deserialize, Serialize};
 
 /// One message, as a row of `queue list`.
@@ -131,6 +132,29 @@ pub struct Changed {
     /// There is more; give it as `next` of the next command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Next>,
+}
+
+/// Part of the list: `GET /v1/suppressions`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SuppressionPage {
+    pub entries: Vec<Entry>,
+    /// Give it as `after` to go on; None: that was all.
+    pub next: Option<String>,
+}
+
+/// `POST /v1/suppressions`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Added {
+    /// Addresses that were not on the list.
+    pub added: u64,
+    /// Addresses that were, and have the new reason and end now.
+    pub replaced: u64,
+}
+
+/// `POST /v1/suppressions/remove`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    pub removed: u64,
 }
 
 /// `POST /v1/messages`.

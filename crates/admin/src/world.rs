@@ -11,6 +11,7 @@ use relay_deliver::{Delivery, SiteView};
 use relay_observe::{Clock, Events};
 use relay_queue::{Message, Store};
 use relay_smtp::{NextHop, QueueId};
+use relay_suppression::Suppressions;
 
 use crate::view::{Advice, SiteStatus};
 
@@ -26,6 +27,7 @@ pub struct AdminWorld {
     pub clock: Clock,
     pub events: Events,
     pub store: Arc<dyn Store>,
+    pub suppressions: Arc<dyn Suppressions>,
     pub dispatcher: Arc<dyn Dispatcher>,
     /// The configuration in force; whoever reloads exchanges it.
     pub config: Arc<ArcSwap<Config>>,

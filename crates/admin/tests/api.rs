@@ -118,6 +118,7 @@ impl Api {
             clock,
             events: events.clone(),
             store: Arc::clone(&store),
+            suppressions: Arc::new(relay_suppression::List::in_memory(Events::default())),
             dispatcher: notes.clone(),
             config: Arc::new(ArcSwap::from_pointee(config)),
             reload: Box::new(|| {

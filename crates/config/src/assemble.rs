@@ -45,6 +45,11 @@ pub(crate) fn config(
         files: root.section("policy").value("files", list(text)),
     };
     check::policy(root, &policy, &retry, files);
+    let suppression = root.section("suppression");
+    let suppression = Suppression {
+        mode: suppression.value("mode", word),
+        keep: suppression.value("keep", duration_or_never),
+    };
     let dkim = dkim_keys(root, files);
     let dsn_from = root.section("dsn").optional("from", mailbox);
     let admin = Admin {
@@ -68,6 +73,7 @@ pub(crate) fn config(
         limits,
         retry,
         policy,
+        suppression,
         dkim,
         dsn,
         admin,

@@ -6,7 +6,7 @@ use relay_policy::TlsRequirement;
 
 use crate::settings::{
     AddressFamily, AuthDemand, AuthInClear, BareLineEnds, HistoryKept, ListenerTls, LogFormat,
-    Pipelining, PrivateAddresses,
+    Pipelining, PrivateAddresses, SuppressionMode,
 };
 
 /// What an option takes.
@@ -192,6 +192,14 @@ impl Word for PrivateAddresses {
     const WORDS: &'static [(&'static str, PrivateAddresses)] = &[
         ("refused", PrivateAddresses::Refused),
         ("allowed", PrivateAddresses::Allowed),
+    ];
+}
+
+impl Word for SuppressionMode {
+    const WORDS: &'static [(&'static str, SuppressionMode)] = &[
+        ("refuse", SuppressionMode::Refuse),
+        ("bounce", SuppressionMode::Bounce),
+        ("off", SuppressionMode::Off),
     ];
 }
 

@@ -9,7 +9,7 @@ use crate::kind::{Kind, words_of};
 use crate::row::{Default, Row, Section, built, not_yet};
 use crate::settings::{
     AddressFamily, AuthDemand, AuthInClear, BareLineEnds, HistoryKept, ListenerTls, LogFormat,
-    Pipelining, PrivateAddresses,
+    Pipelining, PrivateAddresses, SuppressionMode,
 };
 
 const fn seconds(count: u64) -> Duration {
@@ -87,6 +87,12 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "policy",
         doc: "What a reply leads to: rules of your own.",
+    },
+    Section {
+        name: "suppression",
+        doc: "Addresses that a reply has shown never to work (`bounce_suppress`), or that an operator \
+              or an import has named: they are not tried again. `relayctl suppression` shows and \
+              changes the list.",
     },
     Section {
         name: "dkim[]",
@@ -621,6 +627,29 @@ pub const OPTIONS: &[Row] = &[
         Default::Is("[\"/etc/relayd/policy.d/*.toml\"]"),
         "[\"/etc/relayd/policy.d/*.toml\"]",
         "Files with rules that are tried before the default table, in this order.",
+    ),
+    built(
+        "suppression.mode",
+        Kind::Word {
+            words: words_of::<SuppressionMode>,
+            not_yet: &[],
+        },
+        Default::Is("\"refuse\""),
+        "\"bounce\"",
+        "What a message to a suppressed address meets. `refuse`: 550 5.1.1 at RCPT, with the reason. \
+         `bounce`: it is accepted, and the sender gets a report at once. `off`: nothing; the list is kept \
+         all the same. Mail that was accepted before its address was suppressed gets the report in both.",
+    ),
+    built(
+        "suppression.keep",
+        Kind::DurationOrNever {
+            least: seconds(MINUTE),
+            most: seconds(3650 * DAY),
+        },
+        Default::Is("\"90d\""),
+        "\"365d\"",
+        "How long an address stays on the list when its rule does not say (`for`): accounts are \
+         opened again and domains renewed. `never`: until an operator removes it.",
     ),
     built(
         "dkim[].domain",

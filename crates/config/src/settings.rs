@@ -28,6 +28,7 @@ pub struct Config {
     /// By name; `default` is always there.
     pub retry: BTreeMap<String, Schedule>,
     pub policy: PolicyFiles,
+    pub suppression: Suppression,
     pub dkim: Vec<DkimKey>,
     pub dsn: Dsn,
     pub admin: Admin,
@@ -283,6 +284,22 @@ pub struct Limit {
 pub struct PolicyFiles {
     /// Patterns such as /etc/relayd/policy.d/*.toml.
     pub files: Vec<String>,
+}
+
+/// `[suppression]`
+#[derive(Clone, Debug)]
+pub struct Suppression {
+    pub mode: SuppressionMode,
+    /// None: until an operator removes it. Default 90 days.
+    pub keep: Option<Duration>,
+}
+
+/// What a message to a suppressed address meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SuppressionMode {
+    Refuse,
+    Bounce,
+    Off,
 }
 
 #[derive(Clone, Debug)]

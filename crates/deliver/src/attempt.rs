@@ -14,6 +14,7 @@ use crate::job::{Job, Which};
 use crate::link::{FromSession, Link, ToSession};
 use crate::outcome::{Outcome, expired};
 use crate::settle::{Said, Verdict};
+use crate::suppress::set_aside;
 use crate::world::World;
 
 /// Outcomes of one session that are being written down while it goes on: the wire need not wait for the
@@ -110,14 +111,20 @@ async fn peer_closed(carrier: &mut Carrier) {
 async fn carry_out(carrier: &mut Carrier, dispatch: &Dispatch) -> Result<Outcome, Report> {
     let world = Arc::clone(&carrier.world);
     let settings = world.settings.load_full();
-    let job = Job::load(&world, &settings, dispatch, Which::Due).await?;
-    let attempt = carrier.carry(&settings, &job).await;
+    let mut job = Job::load(&world, &settings, dispatch, Which::Due).await?;
+    let mut verdicts = set_aside(&world, &settings, &mut job);
+    let mut news = SiteNews::Neutral;
+    if !job.due.is_empty() {
+        let attempt = carrier.carry(&settings, &job).await;
+        verdicts.extend(attempt.verdicts);
+        news = attempt.news;
+    }
     Ok(Outcome {
         world,
         settings,
         job,
-        verdicts: attempt.verdicts,
-        news: attempt.news,
+        verdicts,
+        news,
         site: Some(carrier.site.clone()),
     })
 }

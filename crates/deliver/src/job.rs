@@ -23,7 +23,7 @@ pub(crate) struct Job {
     pub message: Arc<Message>,
     pub body: Bytes,
     pub hop: NextHop,
-    /// Never empty.
+    /// Never empty as loaded; without those that are suppressed afterwards.
     pub due: Vec<u32>,
     /// Recipients in one transaction, as far as the scheduler knows.
     pub recipients_max: u32,

@@ -18,6 +18,7 @@ mod report;
 pub mod run;
 pub mod settle;
 pub mod sign;
+mod suppress;
 pub mod tls;
 mod wire;
 pub mod world;

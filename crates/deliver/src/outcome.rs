@@ -12,6 +12,7 @@ use relay_queue::{Message, Settlement, StoreError};
 use relay_schedule::scheduler::SiteNews;
 use relay_schedule::{Report, SiteId};
 use relay_smtp::{Failure, NextHop, Phase};
+use relay_suppression::Entry;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -58,6 +59,7 @@ impl Outcome {
             settlement,
             mut report,
             events,
+            suppress,
         } = self.settling(now);
         if settlement.changes.is_empty() {
             // Nobody was tried. Not at once again, or two parts of relayd would spin.
@@ -70,6 +72,7 @@ impl Outcome {
                 events
                     .into_iter()
                     .for_each(|event| world.events.emit(event));
+                suppress_now(&world, suppress).await;
                 for dsn in dsns {
                     // Should the dispatcher be gone: it finds the message in the queue when it
                     // starts again.
@@ -180,6 +183,16 @@ async fn persist(world: &World, settlement: Settlement) -> Result<Vec<Arc<Messag
         };
         tracing::error!(%id, "the outcome is not written yet, trying again: {error}");
         tokio::time::sleep(wait).await;
+    }
+}
+
+/// The bounces stand whatever comes of this: without its entry an address is only tried once more.
+async fn suppress_now(world: &World, entries: Vec<Entry>) {
+    if entries.is_empty() {
+        return;
+    }
+    if let Err(error) = world.suppressions.add(entries).await {
+        tracing::error!("addresses could not be put on the suppression list: {error}");
     }
 }
 

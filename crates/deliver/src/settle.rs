@@ -14,9 +14,11 @@ use relay_queue::{
 use relay_schedule::Report;
 use relay_schedule::scheduler::SiteNews;
 use relay_smtp::{Failure, NextHop, Phase, QueueId, Recipient, Reply};
+use relay_suppression::Entry;
 
 use crate::next_hop::next_hop;
 use crate::report::{Line, Reporter};
+use crate::suppress;
 
 /// What a recipient's try came to, and what the policy says of it.
 #[derive(Clone, Debug)]
@@ -75,6 +77,8 @@ pub struct Settling {
     pub settlement: Settlement,
     pub report: Report,
     pub events: Vec<Event>,
+    /// Addresses that are not to be tried again, once the settlement is durable.
+    pub suppress: Vec<Entry>,
 }
 
 /// Makes the settlement of one dispatch. `new_id` names the DSNs.
@@ -125,6 +129,7 @@ pub fn settle(
             dsns,
         },
         events,
+        suppress: suppress::entries(input),
     }
 }
 

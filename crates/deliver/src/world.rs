@@ -8,6 +8,7 @@ use relay_observe::{Clock, Events};
 use relay_policy::Table;
 use relay_queue::Store;
 use relay_route::Router;
+use relay_suppression::Suppressions;
 
 use crate::dial::Dialer;
 use crate::sign::Signers;
@@ -18,6 +19,7 @@ pub struct World {
     pub clock: Clock,
     pub events: Events,
     pub store: Arc<dyn Store>,
+    pub suppressions: Arc<dyn Suppressions>,
     pub router: Router,
     pub dialer: Arc<dyn Dialer>,
     pub tls: TlsClient,

@@ -187,6 +187,7 @@ impl Scene {
             clock,
             events: Events::default(),
             store,
+            suppressions: Arc::new(relay_suppression::List::in_memory(Events::default())),
             router: Router::with_seed(Arc::new(Names), routing, 1),
             dialer: Arc::new(To(self.address)),
             tls: TlsClient::with_roots(roots).unwrap(),

@@ -121,6 +121,18 @@ pub enum Event {
         of: QueueId,
         recipient: String,
     },
+    /// An address is not to be tried again.
+    SuppressionAdded {
+        recipient: String,
+        /// policy, operator or import.
+        source: &'static str,
+        rule: Option<String>,
+        category: Option<String>,
+        expires: Option<jiff::Timestamp>,
+    },
+    SuppressionRemoved {
+        recipient: String,
+    },
     SiteSlowed {
         site: String,
         rule: String,
@@ -155,6 +167,12 @@ pub enum Event {
     RecordQuarantined {
         file: String,
         offset: u64,
+        reason: String,
+    },
+    /// The body of a message in the queue is missing or damaged: it cannot be sent, and stays.
+    BodyUnreadable {
+        id: QueueId,
+        file: String,
         reason: String,
     },
     IndexRebuilt {
@@ -427,6 +445,14 @@ pub(crate) mod tests {
                 of: id(),
                 recipient: text(),
             },
+            Event::SuppressionAdded {
+                recipient: text(),
+                source: "policy",
+                rule: Some(text()),
+                category: Some(text()),
+                expires: Some(until),
+            },
+            Event::SuppressionRemoved { recipient: text() },
             Event::SiteSlowed {
                 site: text(),
                 rule: text(),
@@ -455,6 +481,11 @@ pub(crate) mod tests {
             Event::RecordQuarantined {
                 file: text(),
                 offset: 1,
+                reason: text(),
+            },
+            Event::BodyUnreadable {
+                id: id(),
+                file: text(),
                 reason: text(),
             },
             Event::IndexRebuilt { reason: text() },

@@ -232,6 +232,22 @@ pub(crate) fn line(event: &Event) {
             info!(target: "relayd", event = "dsn_not_sent", %of, recipient,
                 "no report: the message has no sender");
         }
+        Event::SuppressionAdded {
+            recipient,
+            source,
+            rule,
+            category,
+            expires,
+        } => {
+            let (rule, category) = (rule.as_deref(), category.as_deref());
+            let expires = expires.map(tracing::field::display);
+            info!(target: "relayd", event = "suppression_added", recipient, source, rule, category,
+                expires, "not to be tried again");
+        }
+        Event::SuppressionRemoved { recipient } => {
+            info!(target: "relayd", event = "suppression_removed", recipient,
+                "no longer suppressed");
+        }
         Event::SiteSlowed { site, rule, until } => {
             warn!(target: "relayd", event = "site_slowed", site, rule, %until, "site slowed down");
         }
@@ -271,6 +287,10 @@ pub(crate) fn line(event: &Event) {
         } => {
             error!(target: "relayd", event = "record_quarantined", file, offset, reason,
                 "damaged record set aside");
+        }
+        Event::BodyUnreadable { id, file, reason } => {
+            error!(target: "relayd", event = "body_unreadable", %id, file, reason,
+                "the body of a message cannot be read; it stays in the queue");
         }
         Event::IndexRebuilt { reason } => {
             warn!(target: "relayd", event = "index_rebuilt", reason,

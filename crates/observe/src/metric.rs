@@ -31,6 +31,8 @@ pub enum Metric {
     DeliverySeconds,
     DsnsQueued,
     DsnsNotSent,
+    SuppressionsAdded,
+    SuppressionsRemoved,
     SitesSlowed,
     SitesSuspended,
     SitesResumed,
@@ -38,6 +40,7 @@ pub enum Metric {
     MessagesFlushed,
     MessagesRecovered,
     RecordsQuarantined,
+    BodiesUnreadable,
     IndexesRebuilt,
     QueueStops,
     HistoryLost,
@@ -62,7 +65,7 @@ const fn row(metric: Metric, name: &'static str, help: &'static str) -> Row {
 }
 
 /// Every counter, in the order of the enum.
-pub const ROWS: [Row; 39] = [
+pub const ROWS: [Row; 42] = [
     row(
         Metric::ClientsConnected,
         "relayd_clients_connected_total",
@@ -179,6 +182,16 @@ pub const ROWS: [Row; 39] = [
         "Bounces of messages with an empty reverse-path: nobody to tell.",
     ),
     row(
+        Metric::SuppressionsAdded,
+        "relayd_suppressions_added_total",
+        "Addresses put on the suppression list, or put there anew.",
+    ),
+    row(
+        Metric::SuppressionsRemoved,
+        "relayd_suppressions_removed_total",
+        "Addresses taken off the suppression list by an operator.",
+    ),
+    row(
         Metric::SitesSlowed,
         "relayd_sites_slowed_total",
         "Times a rule slowed a site down.",
@@ -212,6 +225,11 @@ pub const ROWS: [Row; 39] = [
         Metric::RecordsQuarantined,
         "relayd_records_quarantined_total",
         "Damaged records of the queue that were set aside.",
+    ),
+    row(
+        Metric::BodiesUnreadable,
+        "relayd_bodies_unreadable_total",
+        "Times that a body in the queue was found missing or damaged.",
     ),
     row(
         Metric::IndexesRebuilt,
@@ -348,6 +366,8 @@ fn main_counter(event: &Event) -> (Metric, u64) {
         Event::RecipientDiscarded { .. } => (Metric::RecipientsDiscarded, 1),
         Event::DsnQueued { .. } => (Metric::DsnsQueued, 1),
         Event::DsnNotSent { .. } => (Metric::DsnsNotSent, 1),
+        Event::SuppressionAdded { .. } => (Metric::SuppressionsAdded, 1),
+        Event::SuppressionRemoved { .. } => (Metric::SuppressionsRemoved, 1),
         Event::SiteSlowed { .. } => (Metric::SitesSlowed, 1),
         Event::SiteSuspended { .. } => (Metric::SitesSuspended, 1),
         Event::SiteResumed { .. } => (Metric::SitesResumed, 1),
@@ -355,6 +375,7 @@ fn main_counter(event: &Event) -> (Metric, u64) {
         Event::Flushed { messages } => (Metric::MessagesFlushed, *messages),
         Event::QueueRecovered { messages, .. } => (Metric::MessagesRecovered, *messages),
         Event::RecordQuarantined { .. } => (Metric::RecordsQuarantined, 1),
+        Event::BodyUnreadable { .. } => (Metric::BodiesUnreadable, 1),
         Event::IndexRebuilt { .. } => (Metric::IndexesRebuilt, 1),
         Event::QueueStopped { .. } => (Metric::QueueStops, 1),
         Event::HistoryLost { events } => (Metric::HistoryLost, *events),

@@ -173,7 +173,8 @@ pub struct Decision {
     pub category: Category,
     pub rule: Arc<Rule>,
     /// `wait_hint`: the clamped time found in the text, None where there was none (then the
-    /// schedule's). `slow`, `suspend_*`: the rule's `for`.
+    /// schedule's). `slow`, `suspend_*`: the rule's `for`. `bounce_suppress`: how long the address
+    /// stays suppressed, None where the configuration says.
     pub wait: Option<Duration>,
     /// What a DSN says in Status: the reply's enhanced code with the class that fits the decision,
     /// or the one that fits the failure or category (RFC 3463).
@@ -260,7 +261,10 @@ impl Answer<'_> {
         let fate = fate(self.action, self.said);
         let wait = match self.action {
             Action::WaitHint => hint(self.text),
-            Action::Slow | Action::SuspendSource | Action::SuspendDestination => self.taken.wait,
+            Action::Slow
+            | Action::SuspendSource
+            | Action::SuspendDestination
+            | Action::BounceSuppress => self.taken.wait,
             Action::Ok
             | Action::Defer
             | Action::NextMx
@@ -268,7 +272,6 @@ impl Answer<'_> {
             | Action::RetryTls
             | Action::RetryPlain
             | Action::Bounce
-            | Action::BounceSuppress
             | Action::Alert
             | Action::Hold => None,
         };

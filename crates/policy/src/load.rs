@@ -280,16 +280,22 @@ impl Reader<'_> {
             .into_iter()
             .flatten()
             .find(|action| action.needs_time());
+        // How long the address stays suppressed; without it the configuration says.
+        let may_have_time = actions
+            .words()
+            .into_iter()
+            .flatten()
+            .any(|action| action == Action::BounceSuppress);
         match (timed, draft.wait) {
             (Some(action), None) => self.refuse(
                 at,
                 format!("action = {:?} needs a time; add for = \"15m\"", action.word()),
             ),
-            (None, Some(_)) => self.refuse(
+            (None, Some(_)) if !may_have_time => self.refuse(
                 at,
-                "for: only slow, suspend_source and suspend_destination have a time; remove it, or use give_up_after or retry".into(),
+                "for: only slow, suspend_source, suspend_destination and bounce_suppress have a time; remove it, or use give_up_after or retry".into(),
             ),
-            (Some(_), Some(_)) | (None, None) => {}
+            (Some(_) | None, Some(_)) | (None, None) => {}
         }
     }
 

@@ -1,8 +1,11 @@
 //! A message's bytes, wherever they lie. They are read and written in pieces, so that a large message
 //! never sits in memory whole.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
+use crate::big::{BigFile, BigReader, InFile};
 use crate::store::{Later, StoreError};
 
 /// From this size on a body should come to [`crate::Store::accept`] by way of [`crate::Store::stage`]; the
@@ -14,12 +17,33 @@ pub const PIECE_BYTES: usize = 64 << 10;
 /// The bytes of one message. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Body {
-    bytes: Bytes,
+    source: Source,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Memory(Bytes),
+    File(Arc<BigFile>),
+}
+
+/// What a record has of a body.
+#[derive(Clone, Debug)]
+pub(crate) enum Payload {
+    Bytes(Bytes),
+    InFile(InFile),
 }
 
 impl Body {
+    pub(crate) fn in_file(file: BigFile) -> Body {
+        let source = Source::File(Arc::new(file));
+        Body { source }
+    }
+
     pub fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        match &self.source {
+            Source::Memory(bytes) => bytes.len() as u64,
+            Source::File(file) => file.in_file().bytes.into(),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -29,21 +53,24 @@ impl Body {
     /// All of it, from the start, piece by piece.
     pub fn pieces(&self) -> Pieces {
         Pieces {
-            rest: self.bytes.clone(),
+            rest: match &self.source {
+                Source::Memory(bytes) => Rest::Memory(bytes.clone()),
+                Source::File(file) => Rest::File(BigReader::new(file.clone())),
+            },
         }
     }
 
-    /// Its first bytes; fewer than `bytes_max` only where it has no more.
+    /// Its first bytes; fewer than `bytes_max` only where it has no more. Of a file that is longer they
+    /// are not checked.
     pub async fn start(&self, bytes_max: usize) -> Result<Bytes, StoreError> {
+        if let Source::Memory(bytes) = &self.source {
+            return Ok(bytes.slice(..bytes.len().min(bytes_max)));
+        }
         let mut pieces = self.pieces();
         let mut start = BytesMut::new();
         while start.len() < bytes_max
             && let Some(piece) = pieces.next().await?
         {
-            // The usual case, without a copy.
-            if start.is_empty() && (piece.len() >= bytes_max || piece.len() as u64 == self.len()) {
-                return Ok(piece.slice(..piece.len().min(bytes_max)));
-            }
             let wanted = piece.len().min(bytes_max - start.len());
             start.extend_from_slice(piece.get(..wanted).unwrap_or_default());
         }
@@ -55,19 +82,33 @@ impl Body {
         self.start(usize::MAX).await
     }
 
-    /// None: it does not lie in memory.
+    /// None: it lies in a file.
     pub fn in_memory(&self) -> Option<&Bytes> {
-        Some(&self.bytes)
+        match &self.source {
+            Source::Memory(bytes) => Some(bytes),
+            Source::File(_) => None,
+        }
     }
 
-    pub(crate) fn bytes(&self) -> &Bytes {
-        &self.bytes
+    pub(crate) fn file(&self) -> Option<&BigFile> {
+        match &self.source {
+            Source::Memory(_) => None,
+            Source::File(file) => Some(file),
+        }
+    }
+
+    pub(crate) fn payload(&self) -> Payload {
+        match &self.source {
+            Source::Memory(bytes) => Payload::Bytes(bytes.clone()),
+            Source::File(file) => Payload::InFile(file.in_file()),
+        }
     }
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Body {
-        Body { bytes }
+        let source = Source::Memory(bytes);
+        Body { source }
     }
 }
 
@@ -86,14 +127,36 @@ impl From<&'static str> for Body {
 /// See [`Body::pieces`].
 #[derive(Debug)]
 pub struct Pieces {
-    rest: Bytes,
+    rest: Rest,
+}
+
+#[derive(Debug)]
+enum Rest {
+    Memory(Bytes),
+    File(BigReader),
+    /// A read was given up half-way.
+    Nothing,
 }
 
 impl Pieces {
-    /// None: that was all. After an error there is no more either.
+    /// None: that was all. After an error there is no more either. The last piece of a file comes only
+    /// if the checksum of the whole is right.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
-        Ok((!piece.is_empty()).then_some(piece))
+        match std::mem::replace(&mut self.rest, Rest::Nothing) {
+            Rest::Memory(mut bytes) => {
+                let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
+                self.rest = Rest::Memory(bytes);
+                Ok((!piece.is_empty()).then_some(piece))
+            }
+            Rest::File(mut reader) => {
+                let read = move || (reader.next(), reader);
+                let read = tokio::task::spawn_blocking(read).await;
+                let (piece, reader) = read.map_err(|error| StoreError::Disk(error.to_string()))?;
+                self.rest = Rest::File(reader);
+                piece.map_err(|error| StoreError::Disk(error.to_string()))
+            }
+            Rest::Nothing => Ok(None),
+        }
     }
 }
 

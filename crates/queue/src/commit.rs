@@ -6,11 +6,12 @@ use std::io;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use bytes::Bytes;
 use relay_observe::crash::{self, CrashPoint};
 use relay_smtp::QueueId;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use crate::big::BigFile;
+use crate::body::Body;
 use crate::follow::Job;
 use crate::journal::{AppendError, Journal};
 use crate::ledger::{Ahead, Ledger, Lookup};
@@ -61,7 +62,7 @@ pub(crate) enum Work {
 #[derive(Clone, Debug)]
 pub(crate) struct Fresh {
     pub(crate) message: Arc<Message>,
-    pub(crate) body: Bytes,
+    pub(crate) body: Body,
 }
 
 /// Where operations wait for the commit thread. Bounded by the permits that they carry.
@@ -219,6 +220,7 @@ impl Committer {
             .collect();
         match self.journal.append(&records, highest) {
             Ok(appended) => {
+                keep_files(&steps);
                 if steps.iter().any(|step| step.operation.work.has_dsns()) {
                     crash::at(CrashPoint::DsnCommitted);
                 }
@@ -229,6 +231,8 @@ impl Committer {
             }
             Err(AppendError::Full(error)) => self.disk_full(steps, highest, &error),
             Err(AppendError::Failed(error)) => {
+                // The records may be on disk: a start that finds them finds their bodies, too.
+                keep_files(&steps);
                 let reason = format!("the journal could not be written: {error}");
                 self.shared.stop(reason.clone());
                 let error = StoreError::Stopped(reason);
@@ -298,7 +302,9 @@ impl Committer {
                 }
             }
             for (fresh, place) in step.operation.work.fresh().iter().zip(places) {
-                bodies.put(fresh.message.id, fresh.body.clone());
+                if let Some(bytes) = fresh.body.in_memory() {
+                    bodies.put(fresh.message.id, bytes.clone());
+                }
                 ledger.install_accepted(fresh.message.clone(), *place);
             }
         }
@@ -436,6 +442,13 @@ fn claim(ledger: &Ledger, ahead: &mut Ahead, fresh: &[Fresh]) -> Result<(), Stor
         ahead.insert(one.message.id, Some(one.message.clone()));
     }
     Ok(())
+}
+
+/// From now on the journal says what becomes of large bodies.
+fn keep_files(steps: &[Step]) {
+    let fresh = steps.iter().flat_map(|step| step.operation.work.fresh());
+    let files = fresh.filter_map(|fresh| fresh.body.file());
+    files.for_each(BigFile::keep);
 }
 
 fn refuse(operations: impl Iterator<Item = Operation>, error: &StoreError) {

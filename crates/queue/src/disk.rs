@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use bytes::Bytes;
 use relay_observe::{Clock, Events};
 use relay_smtp::QueueId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::body::{Body, MemoryStaging, Staging};
+use crate::body::{Body, Staging};
 use crate::commit::{Committer, Fresh, Inbox, Operation, Work};
 use crate::files::Layout;
 use crate::follow::{Follower, Job, Loaded, Scanned};
@@ -20,13 +19,14 @@ use crate::ids::Ids;
 use crate::ledger::Lookup;
 use crate::message::{Message, NewMessage, Settlement, Way};
 use crate::reclaim::Reclaim;
-use crate::record::{Encoded, Place, TooLarge};
+use crate::record::{Encoded, Place, Spot, TooLarge};
 use crate::recover::recover;
 use crate::room;
 use crate::segment;
 use crate::select::Select;
 use crate::settle::{accepted, imported};
 use crate::shared::{Pin, Pinned, Shared};
+use crate::staging::{self, DiskStaging};
 use crate::store::{Later, Page, Settled, Stats, Store, StoreError};
 
 pub use crate::recover::OpenError;
@@ -113,6 +113,8 @@ impl DiskStore {
     async fn accept_new(&self, new: NewMessage) -> Result<Arc<Message>, StoreError> {
         self.may_take()?;
         self.ids.saw(new.id);
+        let body = staging::settled_in(&self.shared, new.id, new.body).await?;
+        let new = NewMessage { body, ..new };
         let encoded = Encoded::accepted(&new).map_err(too_large)?;
         let permit = self.place_for_new().await?;
         let work = Work::Accept(fresh(new));
@@ -123,8 +125,8 @@ impl DiskStore {
         self.may_take()?;
         self.ids.saw(message.id);
         let message = Arc::new(imported(message, body.len()));
-        let body = body.bytes().clone();
-        let encoded = Encoded::carried(&message, body.clone()).map_err(too_large)?;
+        let body = staging::settled_in(&self.shared, message.id, body).await?;
+        let encoded = Encoded::carried(&message, body.payload()).map_err(too_large)?;
         let permit = self.place_for_new().await?;
         let work = Work::Import(Fresh { message, body });
         Ok(self.write(work, encoded, permit).await?.message)
@@ -153,7 +155,7 @@ impl DiskStore {
         self.shared.ledger().may_write()?;
         let loaded = self.load(id).await?;
         let pin = loaded.ok_or(StoreError::Unknown(id))?.pin;
-        dsns.iter().for_each(|dsn| self.ids.saw(dsn.id));
+        let dsns = self.in_memory(dsns).await?;
         let encoded = Encoded::settlement(id, &changes, &dsns).map_err(too_large)?;
         // Waits as long as it takes: what has happened to a recipient must be written down.
         let permit = self.places.clone().acquire_owned().await;
@@ -172,6 +174,17 @@ impl DiskStore {
         let permit = permit.map_err(|_| closed())?;
         let work = Work::Reroute { pin, ways };
         Ok(self.write(work, encoded, permit).await?.message)
+    }
+
+    /// DSNs lie in the record that calls for them, whatever their size.
+    async fn in_memory(&self, dsns: Vec<NewMessage>) -> Result<Vec<NewMessage>, StoreError> {
+        let mut here = Vec::with_capacity(dsns.len());
+        for dsn in dsns {
+            self.ids.saw(dsn.id);
+            let body = dsn.body.whole().await?.into();
+            here.push(NewMessage { body, ..dsn });
+        }
+        Ok(here)
     }
 
     /// Resolves once it is on disk. Goes on to be written if nobody waits any more.
@@ -235,30 +248,44 @@ impl DiskStore {
             return Ok(None);
         };
         loop {
-            if let Some(body) = self.read_segment(place).await? {
-                return Ok(Some(body.into()));
+            if let Some(body) = self.read_at(id, place).await? {
+                return Ok(Some(body));
             }
-            // The segment has gone: the message finished while we looked, or was copied forward.
+            // It has gone: the message finished while we looked, or was copied forward.
             match self.place_of(id).await? {
                 None => return Ok(None),
                 Some(now) if now != place => place = now,
-                Some(_) => {
-                    return Err(StoreError::Disk(format!(
-                        "journal segment {} with the body of {id} is missing",
-                        place.segment
-                    )));
-                }
+                Some(_) => return Err(self.missing(id, place)),
             }
         }
     }
 
-    /// None: there is no such segment.
-    async fn read_segment(&self, place: Place) -> Result<Option<Bytes>, StoreError> {
+    fn missing(&self, id: QueueId, place: Place) -> StoreError {
+        let what = match place.spot {
+            Spot::At(_) => format!("journal segment {}", place.segment),
+            Spot::File => {
+                self.shared.big.tell_unreadable(id, "it is missing");
+                "the file".to_owned()
+            }
+        };
+        StoreError::Disk(format!("{what} with the body of {id} is missing"))
+    }
+
+    /// None: there is no such file.
+    async fn read_at(&self, id: QueueId, place: Place) -> Result<Option<Body>, StoreError> {
+        let offset = match place.spot {
+            Spot::At(offset) => offset,
+            Spot::File => {
+                let file = staging::open(&self.shared, id, place.in_file()).await?;
+                return Ok(file.map(Body::in_file));
+            }
+        };
         let journal = self.shared.layout.journal();
-        let read = tokio::task::spawn_blocking(move || segment::read_body(&journal, place)).await;
+        let read =
+            tokio::task::spawn_blocking(move || segment::read_body(&journal, place, offset)).await;
         let unreadable = |error: &dyn std::fmt::Display| StoreError::Disk(error.to_string());
-        read.map_err(|e| unreadable(&e))?
-            .map_err(|e| unreadable(&e))
+        let read = read.map_err(|e| unreadable(&e))?;
+        Ok(read.map_err(|e| unreadable(&e))?.map(Body::from))
     }
 
     async fn place_of(&self, id: QueueId) -> Result<Option<Place>, StoreError> {
@@ -351,7 +378,7 @@ fn start(committer: Committer, follower: Follower, lock: File) -> std::io::Resul
 fn fresh(new: NewMessage) -> Fresh {
     Fresh {
         message: Arc::new(accepted(&new)),
-        body: new.body.bytes().clone(),
+        body: new.body,
     }
 }
 
@@ -376,10 +403,12 @@ impl Store for DiskStore {
         self.may_take()
     }
 
-    fn stage(&self, _: QueueId) -> Later<'_, Result<Box<dyn Staging>, StoreError>> {
+    fn stage(&self, id: QueueId) -> Later<'_, Result<Box<dyn Staging>, StoreError>> {
         Box::pin(async move {
             self.may_take()?;
-            Ok(Box::<MemoryStaging>::default() as Box<dyn Staging>)
+            self.ids.saw(id);
+            let staging = DiskStaging::begin(&self.shared, id).await?;
+            Ok(Box::new(staging) as Box<dyn Staging>)
         })
     }
 

@@ -33,6 +33,9 @@ impl Layout {
     pub(crate) fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }
+    pub(crate) fn big(&self) -> PathBuf {
+        self.root.join("big")
+    }
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
     }
@@ -58,7 +61,8 @@ impl Layout {
 
     /// Makes the directories that are missing.
     pub(crate) fn make(&self) -> io::Result<()> {
-        for directory in [self.root.clone(), self.journal(), self.quarantine()] {
+        let within = [self.journal(), self.big(), self.quarantine()];
+        for directory in [self.root.clone()].into_iter().chain(within) {
             self.device.make_directory(&directory)?;
         }
         self.device.sync_directory(&self.root)?;

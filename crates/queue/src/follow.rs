@@ -132,6 +132,10 @@ impl Follower {
                 self.shared.ledger().end_apply(&changes, &parts);
                 self.applied = changes.applied;
                 self.reclaim.needed = changes.needed;
+                for id in changes.big_finished {
+                    // What cannot be removed now goes at the next start.
+                    let _ = self.shared.big.remove(id);
+                }
                 self.shared.tell_caught_up();
             }
             Err(error) => self

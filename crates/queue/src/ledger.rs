@@ -8,9 +8,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use relay_smtp::QueueId;
 
+use crate::big::InFile;
 use crate::index::{Applied, Position, Row, Update};
 use crate::message::Message;
-use crate::record::Place;
+use crate::record::{Place, Spot};
 use crate::settle::{Counts, Recent};
 use crate::store::{Stats, StoreError};
 
@@ -22,6 +23,10 @@ pub(crate) struct Ledger {
     overlay: BTreeMap<QueueId, Entry>,
     /// What segments are needed for; those that are not are left out.
     segments: BTreeMap<u32, Used>,
+    /// Unfinished messages whose body has a file of its own.
+    big: BTreeMap<QueueId, InFile>,
+    /// Finished ones: their files go once the index knows that they have finished.
+    big_finished: Vec<QueueId>,
     counts: Counts,
     recent: Recent,
     applied: Applied,
@@ -94,6 +99,8 @@ pub(crate) struct Changes {
     pub(crate) applied: Applied,
     /// The oldest segment with the body of a message that the index has then; None: there is no message.
     pub(crate) needed: Option<u32>,
+    /// Files of finished messages: to be removed when the index has been told.
+    pub(crate) big_finished: Vec<QueueId>,
     versions: Vec<(QueueId, u64)>,
 }
 
@@ -103,6 +110,8 @@ impl Ledger {
             live: BTreeMap::new(),
             overlay: BTreeMap::new(),
             segments: BTreeMap::new(),
+            big: BTreeMap::new(),
+            big_finished: Vec::new(),
             counts: Counts::default(),
             recent: Recent::new(remembered),
             applied,
@@ -116,7 +125,7 @@ impl Ledger {
 
     /// At start: a message that the index has.
     pub(crate) fn load(&mut self, row: &Row) {
-        self.add_live(&row.message, row.place.segment);
+        self.add_live(&row.message, row.place);
     }
 
     pub(crate) fn lookup(&self, id: QueueId) -> Lookup {
@@ -164,11 +173,11 @@ impl Ledger {
         let id = message.id;
         self.saw(Some(id));
         // Copied forward, or replay over an index that has it already.
-        if let Lookup::Here(before, _) = self.lookup(id) {
+        if let Lookup::Here(before, place) = self.lookup(id) {
             self.counts.remove(&before);
-            self.drop_live(&before);
+            self.drop_live(&before, place);
         }
-        self.add_live(&message, place.segment);
+        self.add_live(&message, place);
         self.change(id, Now::Live(message, place));
     }
 
@@ -181,7 +190,11 @@ impl Ledger {
         };
         self.counts.remove(&before);
         if after.finished() {
-            self.drop_live(&before);
+            self.drop_live(&before, place);
+            match place.spot {
+                Spot::At(_) => {}
+                Spot::File => self.big_finished.push(id),
+            }
             self.recent.push(after);
             self.change(id, Now::Gone);
         } else {
@@ -276,6 +289,7 @@ impl Ledger {
             updates,
             applied: self.applied,
             needed: self.segments.keys().next().copied(),
+            big_finished: std::mem::take(&mut self.big_finished),
             versions,
         }
     }
@@ -317,6 +331,11 @@ impl Ledger {
         messages.into_values().collect()
     }
 
+    /// Files that unfinished messages need.
+    pub(crate) fn big(&self) -> &BTreeMap<QueueId, InFile> {
+        &self.big
+    }
+
     /// Segments that unfinished messages need.
     pub(crate) fn segments(&self) -> &BTreeMap<u32, Used> {
         &self.segments
@@ -354,12 +373,19 @@ impl Ledger {
         }
     }
 
-    fn add_live(&mut self, message: &Message, segment: u32) {
+    fn add_live(&mut self, message: &Message, place: Place) {
+        let segment = place.segment;
+        match place.spot {
+            Spot::At(_) => {}
+            Spot::File => {
+                self.big.insert(message.id, place.in_file());
+            }
+        }
         self.counts.add(message);
         let arrived_unix_s = u32::try_from(message.arrival.at.as_second()).unwrap_or(0);
         let used = self.segments.entry(segment).or_default();
         used.messages += 1;
-        used.bytes += message.size;
+        used.bytes += place.bytes_in_segment();
         used.newest_unix_s = used.newest_unix_s.max(arrived_unix_s);
         let live = Live {
             segment,
@@ -368,12 +394,18 @@ impl Ledger {
         self.live.insert(message.id, live);
     }
 
-    fn drop_live(&mut self, message: &Message) {
+    fn drop_live(&mut self, message: &Message, place: Place) {
+        match place.spot {
+            Spot::At(_) => {}
+            Spot::File => {
+                self.big.remove(&message.id);
+            }
+        }
         if let Some(Live { segment, .. }) = self.live.remove(&message.id)
             && let Some(used) = self.segments.get_mut(&segment)
         {
             used.messages -= 1;
-            used.bytes -= message.size;
+            used.bytes -= place.bytes_in_segment();
             if used.messages == 0 {
                 self.segments.remove(&segment);
             }

@@ -3,6 +3,7 @@
 //!
 //! It never decides when or whether something is tried, and never speaks to a peer.
 
+mod big;
 pub mod body;
 mod commit;
 mod compact;
@@ -25,6 +26,7 @@ mod segment;
 pub mod select;
 mod settle;
 mod shared;
+mod staging;
 pub mod store;
 mod sync_hook;
 

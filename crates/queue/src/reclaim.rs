@@ -5,17 +5,19 @@
 //! that began it, or a rebuild would bring the message back. Only what the index on disk has behind
 //! it goes.
 
+use std::io;
 use std::sync::Arc;
 
 use relay_observe::{Clock, Event};
 use relay_smtp::QueueId;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::body::Payload;
 use crate::commit::{Inbox, Operation, Work};
 use crate::device::remove_if_there;
 use crate::follow::Loaded;
 use crate::index::Applied;
-use crate::record::Encoded;
+use crate::record::{Encoded, Place, Spot};
 use crate::segment;
 use crate::shared::Shared;
 use crate::store::{Settled, StoreError};
@@ -132,7 +134,7 @@ impl Reclaim {
             let Some(id) = emptying.left.pop() else { break };
             let Some(loaded) = load(id)? else { continue };
             if loaded.place.segment == emptying.segment {
-                bytes += u64::from(loaded.place.bytes);
+                bytes += loaded.place.bytes_in_segment();
                 emptying.under_way.extend(self.copy(loaded)?);
             }
         }
@@ -156,20 +158,19 @@ impl Reclaim {
         let Ok(permit) = self.places.clone().try_acquire_owned() else {
             return Ok(None);
         };
-        let directory = self.shared.layout.journal();
-        let body = match segment::read_body(&directory, place) {
+        let body = match self.payload(place) {
             Ok(Some(body)) => body,
             // The segment has gone: so has the message.
             Ok(None) => return Ok(None),
             Err(error) => {
-                self.stick(place.segment, place.offset, &error.to_string());
+                self.stick(place, &error.to_string());
                 return Ok(None);
             }
         };
         let encoded = match Encoded::carried(&message, body) {
             Ok(encoded) => encoded,
             Err(error) => {
-                self.stick(place.segment, place.offset, &error.to_string());
+                self.stick(place, &error.to_string());
                 return Ok(None);
             }
         };
@@ -183,7 +184,19 @@ impl Reclaim {
         Ok(Some(answer))
     }
 
-    fn stick(&mut self, segment: u32, offset: u32, reason: &str) {
+    /// What the copy has of the body: one in a file of its own stays there.
+    fn payload(&self, place: Place) -> io::Result<Option<Payload>> {
+        let offset = match place.spot {
+            Spot::At(offset) => offset,
+            Spot::File => return Ok(Some(Payload::InFile(place.in_file()))),
+        };
+        let directory = self.shared.layout.journal();
+        let body = segment::read_body(&directory, place, offset)?;
+        Ok(body.map(Payload::Bytes))
+    }
+
+    fn stick(&mut self, place: Place, reason: &str) {
+        let segment = place.segment;
         if self.stuck == Some(segment) {
             return;
         }
@@ -191,7 +204,10 @@ impl Reclaim {
         let path = segment::path(&self.shared.layout.journal(), segment);
         self.shared.events.emit(Event::RecordQuarantined {
             file: path.display().to_string(),
-            offset: u64::from(offset),
+            offset: match place.spot {
+                Spot::At(offset) => offset.into(),
+                Spot::File => 0,
+            },
             reason: format!("{reason}; the segment and all later ones are kept"),
         });
     }

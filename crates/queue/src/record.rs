@@ -11,7 +11,8 @@
 //! 24  write start  u32: where in the segment the write began that this record was part of
 //! 28  header crc   crc32c of bytes 0..28, begun with the segment's salt
 //! 32  head         postcard, by kind
-//!     body         as it came; in a record with DSNs their bodies, one after the other
+//!     body         as it came; in a record with DSNs their bodies, one after the other; none where it
+//!                  lies in a file of its own
 //!     crc          crc32c of id, head and body
 //! ```
 //!
@@ -23,6 +24,8 @@
 use bytes::Bytes;
 use relay_smtp::{Envelope, QueueId};
 
+use crate::big::InFile;
+use crate::body::Payload;
 use crate::gather::Gather;
 use crate::message::{Arrival, Detours, Message, NewMessage, RecipientChange, RecipientState, Way};
 
@@ -58,6 +61,9 @@ pub(crate) enum Kind {
     /// A message with its body and the states of its recipients, copied forward or imported. Since
     /// version 2; with detours of its recipients behind them since version 3.
     Carried = 6,
+    /// Accepted and Carried whose body lies in a file of its own (`big/`). Since version 3.
+    AcceptedBig = 7,
+    CarriedBig = 8,
     /// Recipients go another way from now on. Since version 3.
     Rerouted = 9,
 }
@@ -71,7 +77,20 @@ impl Kind {
             | Kind::ProgressWithDsns
             | Kind::FinishedWithDsns => 1,
             Kind::Carried => 2,
-            Kind::Rerouted => 3,
+            Kind::AcceptedBig | Kind::CarriedBig | Kind::Rerouted => 3,
+        }
+    }
+
+    /// The same for a body in a file of its own.
+    fn big(self) -> Kind {
+        match self {
+            Kind::Accepted | Kind::AcceptedBig => Kind::AcceptedBig,
+            Kind::Carried | Kind::CarriedBig => Kind::CarriedBig,
+            Kind::Progress
+            | Kind::Finished
+            | Kind::ProgressWithDsns
+            | Kind::FinishedWithDsns
+            | Kind::Rerouted => self,
         }
     }
 
@@ -83,6 +102,8 @@ impl Kind {
             4 => Kind::ProgressWithDsns,
             5 => Kind::FinishedWithDsns,
             6 => Kind::Carried,
+            7 => Kind::AcceptedBig,
+            8 => Kind::CarriedBig,
             9 => Kind::Rerouted,
             _ => return None,
         })
@@ -97,6 +118,8 @@ pub(crate) struct Encoded {
     /// Each with its crc32c.
     bodies: Vec<(Bytes, u32)>,
     body_bytes: u32,
+    /// The body that is not among them, since it has a file.
+    in_file: Option<InFile>,
     /// Of id, head and bodies.
     crc: u32,
     /// The oldest version that has what is in the head, where that is newer than the kind.
@@ -105,13 +128,84 @@ pub(crate) struct Encoded {
 
 /// Where a body lies: what the index keeps of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(from = "PlaceOnDisk", into = "PlaceOnDisk")]
 pub(crate) struct Place {
+    /// With the record that the body came with.
     pub(crate) segment: u32,
-    /// First byte of the body in the segment.
-    pub(crate) offset: u32,
+    pub(crate) spot: Spot,
     pub(crate) bytes: u32,
     /// crc32c of the body alone.
     pub(crate) crc: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spot {
+    /// Where its first byte lies in the segment.
+    At(u32),
+    /// In a file of its own.
+    File,
+}
+
+impl Place {
+    /// What the body takes of its segment.
+    pub(crate) fn bytes_in_segment(&self) -> u64 {
+        match self.spot {
+            Spot::At(_) => self.bytes.into(),
+            Spot::File => 0,
+        }
+    }
+
+    /// What its file has, if it has one.
+    pub(crate) fn in_file(&self) -> InFile {
+        InFile {
+            bytes: self.bytes,
+            crc: self.crc,
+        }
+    }
+}
+
+/// As indexes have had it before there were files: no body ever lies at 0 of a segment.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct PlaceOnDisk {
+    segment: u32,
+    offset: u32,
+    bytes: u32,
+    crc: u32,
+}
+
+impl From<Place> for PlaceOnDisk {
+    fn from(place: Place) -> PlaceOnDisk {
+        let Place {
+            segment,
+            spot,
+            bytes,
+            crc,
+        } = place;
+        let offset = match spot {
+            Spot::At(offset) => offset,
+            Spot::File => 0,
+        };
+        PlaceOnDisk {
+            segment,
+            offset,
+            bytes,
+            crc,
+        }
+    }
+}
+
+impl From<PlaceOnDisk> for Place {
+    fn from(place: PlaceOnDisk) -> Place {
+        Place {
+            segment: place.segment,
+            spot: match place.offset {
+                0 => Spot::File,
+                offset => Spot::At(offset),
+            },
+            bytes: place.bytes,
+            crc: place.crc,
+        }
+    }
 }
 
 /// The head of [`Kind::Accepted`], and of each DSN in a settlement.
@@ -142,31 +236,46 @@ const DETOURS_SINCE: u8 = 3;
 
 impl Encoded {
     pub(crate) fn accepted(new: &NewMessage) -> Result<Encoded, TooLarge> {
-        let head = to_postcard(&Head {
+        let head = Head {
             envelope: new.envelope.clone(),
             arrival: new.arrival.clone(),
-        });
-        Encoded::new(new.id, head, vec![new.body.bytes().clone()])
+        };
+        Encoded::with_body(new.id, to_postcard(&head), new.body.payload())
     }
 
     /// A message as it stands, for a newer segment.
-    pub(crate) fn carried(message: &Message, body: Bytes) -> Result<Encoded, TooLarge> {
+    pub(crate) fn carried(message: &Message, body: Payload) -> Result<Encoded, TooLarge> {
         let head = Head {
             envelope: message.envelope.clone(),
             arrival: message.arrival.clone(),
         };
         let mut head = to_postcard(&(head, &message.recipients));
-        if message.detours.is_empty() {
-            return Encoded::new(message.id, head, vec![body]);
+        let mut version = 1;
+        if !message.detours.is_empty() {
+            head.extend_from_slice(&to_postcard(&message.detours));
+            version = DETOURS_SINCE;
         }
-        head.extend_from_slice(&to_postcard(&message.detours));
-        let mut encoded = Encoded::new(message.id, head, vec![body])?;
-        encoded.version = DETOURS_SINCE;
-        Ok(encoded)
+        let encoded = Encoded::with_body(message.id, head, body)?;
+        Ok(Encoded { version, ..encoded })
     }
 
     pub(crate) fn rerouted(id: QueueId, ways: &[Way]) -> Result<Encoded, TooLarge> {
         Encoded::new(id, to_postcard(&ways), Vec::new())
+    }
+
+    fn with_body(id: QueueId, head: Vec<u8>, body: Payload) -> Result<Encoded, TooLarge> {
+        match body {
+            Payload::Bytes(body) => Encoded::new(id, head, vec![body]),
+            Payload::InFile(in_file) => {
+                let mut with_file = to_postcard(&in_file);
+                with_file.extend_from_slice(&head);
+                let encoded = Encoded::new(id, with_file, Vec::new())?;
+                Ok(Encoded {
+                    in_file: Some(in_file),
+                    ..encoded
+                })
+            }
+        }
     }
 
     pub(crate) fn settlement(
@@ -181,14 +290,14 @@ impl Encoded {
             .iter()
             .map(|dsn| Dsn {
                 id: dsn.id,
-                body_bytes: dsn.body.len() as u32,
+                body_bytes: in_memory(dsn).len() as u32,
                 head: Head {
                     envelope: dsn.envelope.clone(),
                     arrival: dsn.arrival.clone(),
                 },
             })
             .collect();
-        let bodies = dsns.iter().map(|dsn| dsn.body.bytes().clone()).collect();
+        let bodies = dsns.iter().map(in_memory).collect();
         Encoded::new(id, to_postcard(&(changes, heads)), bodies)
     }
 
@@ -220,6 +329,7 @@ impl Encoded {
             head,
             bodies,
             body_bytes: body_bytes as u32,
+            in_file: None,
             crc,
             version: 1,
         })
@@ -239,6 +349,10 @@ impl Encoded {
         stamp: Stamp,
         write_start: u32,
     ) -> Vec<Place> {
+        let kind = match self.in_file {
+            Some(_) => kind.big(),
+            None => kind,
+        };
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend_from_slice(&MAGIC);
         header.extend_from_slice(&[kind.version().max(self.version), kind as u8, 0, 0]);
@@ -254,12 +368,14 @@ impl Encoded {
         for (body, crc) in &self.bodies {
             places.push(Place {
                 segment: stamp.segment,
-                offset: write_start + write.len() as u32,
+                spot: Spot::At(write_start + write.len() as u32),
                 bytes: body.len() as u32,
                 crc: *crc,
             });
             write.add(body);
         }
+        let segment = stamp.segment;
+        places.extend(self.in_file.map(|in_file| in_file.place(segment)));
         write.copy(&self.crc.to_le_bytes());
         places
     }
@@ -292,7 +408,7 @@ pub(crate) enum Change {
     },
 }
 
-/// A message in the journal: its body stays there.
+/// A message in the journal: its body stays where it is.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Found {
     pub(crate) id: QueueId,
@@ -401,6 +517,17 @@ fn read_change(
             let found = found(header.id, head, body, segment, body_at);
             Some(Change::Carried(found, recipients, detours))
         }
+        Kind::AcceptedBig => {
+            let (in_file, head): (InFile, Head) = from_postcard(head)?;
+            let found = found_big(header.id, head, in_file, segment);
+            Some(Change::Accepted(found))
+        }
+        Kind::CarriedBig => {
+            let (in_file, head) = postcard::take_from_bytes(head).ok()?;
+            let (head, recipients, detours) = read_carried(head)?;
+            let found = found_big(header.id, head, in_file, segment);
+            Some(Change::Carried(found, recipients, detours))
+        }
         Kind::Rerouted => Some(Change::Rerouted {
             id: header.id,
             ways: from_postcard(head)?,
@@ -443,11 +570,26 @@ fn found(id: QueueId, head: Head, body: &[u8], segment: u32, offset: u32) -> Fou
         arrival: head.arrival,
         place: Place {
             segment,
-            offset,
+            spot: Spot::At(offset),
             bytes: body.len() as u32,
             crc: crc32c::crc32c(body),
         },
     }
+}
+
+fn found_big(id: QueueId, head: Head, in_file: InFile, segment: u32) -> Found {
+    Found {
+        id,
+        envelope: head.envelope,
+        arrival: head.arrival,
+        place: in_file.place(segment),
+    }
+}
+
+/// A DSN's body always lies in its record.
+fn in_memory(dsn: &NewMessage) -> Bytes {
+    let body = dsn.body.in_memory();
+    body.expect("the store has brought it into memory").clone()
 }
 
 fn payload_crc(id: QueueId, head: &[u8]) -> u32 {

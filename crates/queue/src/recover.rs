@@ -12,6 +12,7 @@ use std::time::Instant;
 use relay_observe::crash::{self, CrashPoint};
 use relay_observe::{Event, Events};
 
+use crate::big::BigFiles;
 use crate::files::{Layout, OLDER_VERSIONS, VERSION};
 use crate::index::{Applied, Index, IndexError, Position};
 use crate::journal::Journal;
@@ -72,6 +73,7 @@ pub(crate) fn recover(
         events,
         records: 0,
         truncated_bytes: 0,
+        quarantined: 0,
     };
     make_room(layout, options);
     let directory = layout.journal();
@@ -80,6 +82,7 @@ pub(crate) fn recover(
     recovery.seal_newest(&mut segments, ledger.position())?;
     recovery.replay(&segments, &index.open, &mut ledger)?;
     let applied = recovery.apply(&index.open, &mut ledger)?;
+    recovery.sweep_big(&ledger)?;
     recovery.make_current(&index)?;
     let newest = segments.last().copied().unwrap_or(0);
     let journal = Journal::begin(
@@ -158,6 +161,8 @@ struct Recovery<'a> {
     events: &'a Events,
     records: u64,
     truncated_bytes: u64,
+    /// Pieces of the journal.
+    quarantined: u64,
 }
 
 /// An index that is open, and whether `CURRENT` names it yet.
@@ -472,6 +477,20 @@ impl Recovery<'_> {
         Ok(changes.applied)
     }
 
+    /// Sets large bodies right with what the journal says. Their own content is looked at when it is read.
+    fn sweep_big(&self, ledger: &Ledger) -> Result<(), OpenError> {
+        let files = BigFiles {
+            directory: self.layout.big(),
+            device: self.options.device.clone(),
+            events: self.events.clone(),
+        };
+        let quarantine = self.layout.quarantine();
+        let spare = (self.quarantined > 0).then_some(&*quarantine);
+        files
+            .sweep(ledger.big(), spare)
+            .map_err(at(&files.directory))
+    }
+
     /// Names a rebuilt index in `CURRENT`, now that it is complete and on disk.
     fn make_current(&self, index: &Opened) -> Result<(), OpenError> {
         let in_root = || at(self.layout.root());
@@ -489,12 +508,13 @@ impl Recovery<'_> {
     }
 
     fn quarantine(
-        &self,
+        &mut self,
         segment: u32,
         offset: u32,
         bytes: &[u8],
         reason: &str,
     ) -> Result<(), OpenError> {
+        self.quarantined += 1;
         let kept = self
             .layout
             .quarantine_bytes(segment, offset, bytes, reason)

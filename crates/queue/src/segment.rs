@@ -160,21 +160,21 @@ pub(crate) fn numbers(directory: &Path) -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
-/// Reads a body from its place. None: the segment has gone, so the message has.
-pub(crate) fn read_body(directory: &Path, place: Place) -> io::Result<Option<Bytes>> {
+/// Reads a body that lies at `offset` of its segment. None: the segment has gone, so the message has.
+pub(crate) fn read_body(directory: &Path, place: Place, offset: u32) -> io::Result<Option<Bytes>> {
     let file = match File::open(path(directory, place.segment)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut body = vec![0; place.bytes as usize];
-    file.read_exact_at(&mut body, u64::from(place.offset))?;
+    file.read_exact_at(&mut body, u64::from(offset))?;
     if crc32c::crc32c(&body) != place.crc {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!(
-                "the body at byte {} of journal segment {} is damaged (checksum)",
-                place.offset, place.segment
+                "the body at byte {offset} of journal segment {} is damaged (checksum)",
+                place.segment
             ),
         ));
     }

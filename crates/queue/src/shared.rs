@@ -8,6 +8,8 @@ use bytes::Bytes;
 use relay_observe::{Event, Events};
 use relay_smtp::QueueId;
 
+use crate::big::BigFiles;
+use crate::body::BIG_BYTES;
 use crate::device::{Device, SystemDevice};
 use crate::files::Layout;
 use crate::ledger::{Ledger, Lookup};
@@ -23,6 +25,8 @@ pub struct Options {
     pub segment_bytes: u32,
     /// Bytes of bodies kept in memory, so that what is delivered at once is never read back. Default 32 MiB.
     pub body_cache_bytes: usize,
+    /// Bodies above this lie in files of their own. Default 256 KiB.
+    pub big_bytes: usize,
     /// Operations that may wait for the disk; more wait outside. Default 1024: two full commits.
     pub waiting_max: usize,
     /// How long accepting may wait for a place among them before it is refused. Default 5 s.
@@ -62,6 +66,7 @@ impl Default for Options {
             node: 0,
             segment_bytes: 64 << 20,
             body_cache_bytes: 32 << 20,
+            big_bytes: BIG_BYTES,
             waiting_max: 1024,
             busy_after: Duration::from_secs(5),
             index_every: Duration::from_secs(1),
@@ -85,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) options: Options,
     pub(crate) events: Events,
+    /// Large bodies.
+    pub(crate) big: BigFiles,
     ledger: Mutex<Ledger>,
     /// Told when the index has caught up, or nothing is written any more.
     caught_up: Condvar,
@@ -94,7 +101,13 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(layout: Layout, options: Options, events: Events, ledger: Ledger) -> Shared {
         let bodies = Mutex::new(Bodies::new(options.body_cache_bytes));
+        let big = BigFiles {
+            directory: layout.big(),
+            device: options.device.clone(),
+            events: events.clone(),
+        };
         Shared {
+            big,
             layout,
             options,
             events,

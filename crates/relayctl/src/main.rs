@@ -53,6 +53,11 @@ enum Command {
     },
     /// What happened to a message, also after it has gone; or the history of a selection
     Log(command::log::Log),
+    /// Addresses that are not to be tried again
+    Suppression {
+        #[command(subcommand)]
+        command: command::suppression::Suppression,
+    },
     /// Send a message through relayd's queue
     Send(Send),
     /// Test and read the reply policy; try another one on the replies that came
@@ -112,6 +117,7 @@ fn main() -> ExitCode {
         }
         Command::Queue { command } => online(command.run(&client(), &screen)),
         Command::Log(log) => online(log.run(&client(), &screen)),
+        Command::Suppression { command } => online(command.run(&client(), &screen)),
         Command::Send(send) => online(send.run(&client(), &screen)),
         Command::Reload => online(command::reload::run(&client())),
     };

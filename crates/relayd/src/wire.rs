@@ -19,6 +19,7 @@ use relay_route::dns::HickoryResolver;
 use relay_route::{Resolver, Router};
 use relay_simulator::SimulatedNet;
 use relay_submission::Accepted;
+use relay_suppression::{List, Suppressions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -87,11 +88,13 @@ impl Running {
         let listeners =
             sockets::bind(&config.listeners, &events).map_err(StartError::Configuration)?;
         let store = open_queue(&config, clock, events.clone()).await?;
+        let suppressions = open_suppressions(&config, clock, events.clone()).await?;
         let (resolver, dialer) = outside(&origin, &config, clock)?;
         let world = Arc::new(World {
             clock,
             events: events.clone(),
             store: store.clone(),
+            suppressions: suppressions.clone(),
             router: Router::new(resolver, relay_deliver::run::route_settings(&config)),
             dialer,
             tls: TlsClient::new(Vec::new()).map_err(StartError::System)?,
@@ -108,6 +111,7 @@ impl Running {
             clock,
             events.clone(),
             store.clone(),
+            suppressions.clone(),
             relay_submission::Settings::new(&config),
             settings.listener_tls,
             Arc::new(ToDispatcher(delivery.clone())),
@@ -125,7 +129,13 @@ impl Running {
             accepting,
             config,
         ));
-        let admin = start_admin(&reloader, clock, store.clone(), shutdown.clone())?;
+        let admin = start_admin(
+            &reloader,
+            clock,
+            store.clone(),
+            suppressions,
+            shutdown.clone(),
+        )?;
         tokio::spawn(notify::keep_watch(store.clone(), shutdown.clone()));
         let running = Running {
             signals,
@@ -239,6 +249,23 @@ async fn open_queue(
     }
 }
 
+/// After the queue, whose lock on the directory holds for this file, too.
+async fn open_suppressions(
+    config: &Config,
+    clock: Clock,
+    events: Events,
+) -> Result<Arc<dyn Suppressions>, StartError> {
+    let dir = config.state.dir.clone();
+    let open = move || List::open(&dir, events, clock.now());
+    match tokio::task::spawn_blocking(open).await {
+        Ok(Ok(list)) => Ok(Arc::new(list)),
+        Ok(Err(error)) => Err(StartError::Configuration(error.to_string())),
+        Err(error) => Err(StartError::System(format!(
+            "the suppression list could not be opened: {error}"
+        ))),
+    }
+}
+
 type Outside = (Arc<dyn Resolver>, Arc<dyn Dialer>);
 
 /// DNS and network: the real ones, or the simulator.
@@ -260,6 +287,7 @@ fn start_admin(
     reloader: &Arc<Reloader>,
     clock: Clock,
     store: Arc<dyn Store>,
+    suppressions: Arc<dyn Suppressions>,
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, StartError> {
     let path = reloader.config.load().admin.socket.clone();
@@ -271,6 +299,7 @@ fn start_admin(
         clock,
         events: reloader.events.clone(),
         store,
+        suppressions,
         dispatcher: Arc::new(reloader.delivery.clone()),
         config: reloader.config.clone(),
         reload: Box::new(move || {

@@ -45,10 +45,14 @@ pub enum Failure {
     TooManyHops,
     /// The message is older than its schedule's maximum age.
     Expired,
+    /// Our own limit: the address is on the suppression list.
+    Suppressed,
+    /// Our own limit: every source address that could reach the host is suspended there.
+    SourceSuspended,
 }
 
 impl Failure {
-    pub const ALL: [Failure; 19] = [
+    pub const ALL: [Failure; 21] = [
         Failure::NoSuchDomain,
         Failure::NullMx,
         Failure::NoAddress,
@@ -68,6 +72,8 @@ impl Failure {
         Failure::TooBigForHost,
         Failure::TooManyHops,
         Failure::Expired,
+        Failure::Suppressed,
+        Failure::SourceSuspended,
     ];
 
     /// The word used in rules (`failure = ["refused"]`), logs and JSON.
@@ -92,6 +98,8 @@ impl Failure {
             Failure::TooBigForHost => "too-big-for-host",
             Failure::TooManyHops => "too-many-hops",
             Failure::Expired => "expired",
+            Failure::Suppressed => "suppressed",
+            Failure::SourceSuspended => "source-suspended",
         }
     }
 }

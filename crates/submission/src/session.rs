@@ -6,15 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay_config::{Listener, ListenerTls, User};
+use relay_config::{Listener, ListenerTls, SuppressionMode, User};
 use relay_message::header;
 use relay_message::received::{Encrypted, LoggedIn, Protocol, Trace, prepare};
 use relay_observe::Event as Happened;
 use relay_observe::crash::{self, CrashPoint};
 use relay_queue::{Arrival, Message, NewMessage, StoreError};
-use relay_smtp::Reply;
 use relay_smtp::command::{Mail, Secret};
 use relay_smtp::server::{Auth, Channel, Event, Hello, Incoming, Session, reply};
+use relay_smtp::{Mailbox, Reply};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -171,9 +171,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
                 let answer = self.mail(&mail);
                 self.answer(answer);
             }
-            // Which recipient it is makes no difference in this version.
-            Event::Rcpt(_) => {
-                let answer = self.rcpt();
+            Event::Rcpt(recipient) => {
+                let answer = self.rcpt(&recipient.mailbox);
                 self.answer(answer);
             }
             Event::Message(message) => self.message(message, chunk).await?,
@@ -255,11 +254,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
     }
 
     /// Never an open relay: only who is trusted or logged in gets a yes.
-    fn rcpt(&self) -> Reply {
+    fn rcpt(&self, recipient: &Mailbox) -> Reply {
         match (self.trust, &self.user, self.auth) {
-            (Trust::Trusted, _, _) | (Trust::Stranger, Some(_), _) => {
-                reply(250, 1, 5, "recipient ok")
-            }
+            (Trust::Trusted, _, _) | (Trust::Stranger, Some(_), _) => self
+                .suppressed(recipient)
+                .unwrap_or_else(|| reply(250, 1, 5, "recipient ok")),
             (Trust::Stranger, None, Auth::Offered | Auth::Required) => {
                 reply(530, 7, 0, "log in first: relaying is for known users")
             }
@@ -269,6 +268,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
                 reply(550, 7, 1, text)
             }
         }
+    }
+
+    /// The refusal of an address that is known not to work.
+    fn suppressed(&self, recipient: &Mailbox) -> Option<Reply> {
+        match self.settings.suppression {
+            SuppressionMode::Bounce | SuppressionMode::Off => return None,
+            SuppressionMode::Refuse => {}
+        }
+        let now = self.world.clock.now();
+        let entry = self.world.suppressions.find(recipient, now)?;
+        // Once more in ASCII and on one line: the words may be another server's.
+        let plain = |c: char| if c.is_ascii_graphic() { c } else { ' ' };
+        let words: String = entry.in_words().chars().map(plain).take(300).collect();
+        Some(reply(550, 1, 1, words))
     }
 
     /// A whole message: made ready, committed, and only then answered. In this order: write, sync,

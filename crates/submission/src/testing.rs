@@ -16,6 +16,7 @@ use relay_queue::{
     Body, Message, NewMessage, Page, Select, Settlement, Staging, Stats, Store, StoreError, Way,
 };
 use relay_smtp::QueueId;
+use relay_suppression::List;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -86,6 +87,7 @@ impl Relay {
             clock,
             Events::default(),
             store.clone(),
+            Arc::new(List::in_memory(Events::default())),
             Settings::new(&config),
             tls,
             Arc::new(Hand(sender)),

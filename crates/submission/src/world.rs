@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use relay_config::{
-    AuthDemand, AuthInClear, BareLineEnds, Config, ListenAddress, Listener, ListenerTls, Submission,
+    AuthDemand, AuthInClear, BareLineEnds, Config, ListenAddress, Listener, ListenerTls,
+    Submission, SuppressionMode,
 };
 use relay_observe::{Clock, Events};
 use relay_queue::{Message, Store};
 use relay_smtp::server;
+use relay_suppression::Suppressions;
 
 use crate::auth::{Logins, Users};
 use crate::limits::{Counts, UserRates};
@@ -32,6 +34,7 @@ pub struct World {
     pub clock: Clock,
     pub events: Events,
     pub store: Arc<dyn Store>,
+    pub suppressions: Arc<dyn Suppressions>,
     /// A session takes them when it begins and keeps them to its end.
     pub settings: ArcSwap<Settings>,
     /// None: no certificate, so STARTTLS is not offered and implicit TLS is refused.
@@ -47,6 +50,7 @@ impl World {
         clock: Clock,
         events: Events,
         store: Arc<dyn Store>,
+        suppressions: Arc<dyn Suppressions>,
         settings: Settings,
         tls: Option<Arc<rustls::ServerConfig>>,
         accepted: Arc<dyn Accepted>,
@@ -55,6 +59,7 @@ impl World {
             clock,
             events,
             store,
+            suppressions,
             settings: ArcSwap::from_pointee(settings),
             tls: ArcSwap::from_pointee(tls),
             accepted,
@@ -91,6 +96,7 @@ pub struct Settings {
     pub hostname: String,
     pub submission: Submission,
     pub listeners: Vec<Listener>,
+    pub suppression: SuppressionMode,
     pub(crate) users: Users,
     pub(crate) rates: UserRates,
 }
@@ -101,6 +107,7 @@ impl Settings {
             hostname: config.hostname.clone(),
             submission: config.submission.clone(),
             listeners: config.listeners.clone(),
+            suppression: config.suppression.mode,
             users: Users::new(&config.users),
             rates: UserRates::new(&config.users),
         }

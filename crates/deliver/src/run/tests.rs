@@ -167,6 +167,7 @@ fn world() -> Arc<World> {
         clock,
         events: Events::default(),
         store: Arc::new(MemoryStore::new(clock)),
+        suppressions: Arc::new(relay_suppression::List::in_memory(Events::default())),
         router,
         dialer: Arc::new(TcpDialer),
         tls: TlsClient::with_roots(rustls::RootCertStore::empty()).unwrap(),

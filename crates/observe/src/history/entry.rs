@@ -217,6 +217,23 @@ impl Entry {
                 action: Some(action),
                 ..at_site("session_failed", site)
             },
+            Event::SuppressionAdded {
+                recipient,
+                source,
+                rule,
+                category,
+                expires,
+            } => Entry {
+                recipient: Some(recipient),
+                rule,
+                category,
+                until: expires.map(to_the_second),
+                ..because("suppression_added", format!("by {source}"))
+            },
+            Event::SuppressionRemoved { recipient } => Entry {
+                recipient: Some(recipient),
+                ..named("suppression_removed")
+            },
             Event::SiteSlowed { site, rule, until } => Entry {
                 rule: Some(rule),
                 until: Some(to_the_second(until)),
@@ -244,6 +261,10 @@ impl Entry {
             Event::Flushed { messages } => counted("flushed", messages),
             Event::QueueRecovered { messages, .. } => counted("queue_recovered", messages),
             Event::RecordQuarantined { reason, .. } => because("record_quarantined", reason),
+            Event::BodyUnreadable { id, reason, .. } => Entry {
+                id: Some(id),
+                ..because("body_unreadable", reason)
+            },
             Event::IndexRebuilt { reason } => because("index_rebuilt", reason),
             Event::QueueStopped { reason } => because("queue_stopped", reason),
             Event::HistoryLost { events } => counted("history_lost", events),

@@ -84,7 +84,10 @@ fn every_kind_is_read_back_as_it_was_written() {
         };
         assert_eq!(changes, [change()]);
         let body = |found: &Found| {
-            let start = (found.place.offset - 4096) as usize;
+            let Spot::At(offset) = found.place.spot else {
+                panic!("{found:?}")
+            };
+            let start = (offset - 4096) as usize;
             written[start..][..found.place.bytes as usize].to_vec()
         };
         let bodies: Vec<_> = dsns.iter().map(body).collect();
@@ -117,7 +120,7 @@ fn the_bytes_of_version_1_stay_as_they_are() {
 fn carried() -> (Message, Vec<u8>) {
     let mut message = crate::settle::accepted(&message(5, "body"));
     message.recipients = vec![change().state];
-    let encoded = Encoded::carried(&message, Bytes::from_static(b"body")).unwrap();
+    let encoded = Encoded::carried(&message, Payload::Bytes("body".into())).unwrap();
     let bytes = bytes(Kind::Carried, &encoded);
     (message, bytes)
 }
@@ -155,12 +158,35 @@ fn ways() -> Vec<Way> {
 fn detoured() -> [Vec<u8>; 2] {
     let mut message = carried().0;
     message.detours.insert(0, Detour::Mx);
-    let encoded = Encoded::carried(&message, Bytes::from_static(b"body")).unwrap();
+    let encoded = Encoded::carried(&message, Payload::Bytes("body".into())).unwrap();
     let rerouted = Encoded::rerouted(message.id, &ways()).unwrap();
     [
         bytes(Kind::Carried, &encoded),
         bytes(Kind::Rerouted, &rerouted),
     ]
+}
+
+const IN_FILE: InFile = InFile {
+    bytes: 25 << 20,
+    crc: 0x0b1d,
+};
+
+/// Accepted and Carried whose body has a file of its own.
+fn big() -> (Message, [Vec<u8>; 2]) {
+    let (mut message, _) = carried();
+    let head = Head {
+        envelope: message.envelope.clone(),
+        arrival: message.arrival.clone(),
+    };
+    let accepted =
+        Encoded::with_body(message.id, to_postcard(&head), Payload::InFile(IN_FILE)).unwrap();
+    message.detours.insert(0, Detour::Mx);
+    let carried = Encoded::carried(&message, Payload::InFile(IN_FILE)).unwrap();
+    let bytes = [
+        bytes(Kind::Accepted, &accepted),
+        bytes(Kind::Carried, &carried),
+    ];
+    (message, bytes)
 }
 
 #[test]
@@ -184,6 +210,49 @@ fn the_bytes_of_version_3_stay_as_they_are() {
 }
 
 #[test]
+fn a_record_without_its_body_says_what_the_file_has() {
+    let place = IN_FILE.place(STAMP.segment);
+    let (message, [accepted, carried]) = big();
+    let Change::Accepted(found) = read(&accepted, STAMP, 4096).unwrap().change else {
+        panic!("not accepted")
+    };
+    assert_eq!((found.id, found.place), (message.id, place));
+    assert_eq!(found.envelope, message.envelope);
+    let Change::Carried(found, recipients, detours) = read(&carried, STAMP, 4096).unwrap().change
+    else {
+        panic!("not carried")
+    };
+    assert_eq!((found.arrival, found.place), (message.arrival, place));
+    assert_eq!(detours, message.detours);
+    assert_eq!(recipients, message.recipients);
+}
+
+#[test]
+fn an_index_of_earlier_versions_is_read_and_one_with_files_as_well() {
+    let at = |spot| Place {
+        segment: 7,
+        spot,
+        bytes: 300,
+        crc: 9,
+    };
+    assert_eq!(
+        to_postcard(&at(Spot::At(4096))),
+        to_postcard(&(7u32, 4096u32, 300u32, 9u32))
+    );
+    for place in [at(Spot::At(4096)), at(Spot::File)] {
+        assert_eq!(from_postcard::<Place>(&to_postcard(&place)), Some(place));
+    }
+}
+
+#[test]
+fn the_bytes_of_large_bodies_records_stay_as_they_are() {
+    let hex = big()
+        .1
+        .map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>());
+    assert_eq!(hex, GOLDEN_BIG);
+}
+
+#[test]
 fn a_kind_that_its_version_did_not_have_is_bad() {
     let (_, mut older) = carried();
     older[4] = 1;
@@ -195,6 +264,10 @@ fn a_kind_that_its_version_did_not_have_is_bad() {
 const GOLDEN_DETOURED: [&str; 2] = [
     "726c794a0306000005000000000000006e0000000400000000100000022796df0101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f0000010101750001010190ffb2e5bd680190ffb2e5bd6801026d7800070f34353120342e372e31206c617465720a677265796c697374656405646566657208677265796c69737400010000626f6479894efdd2",
     "726c794a030900000500000000000000150000000000000000100000bdbada80030001010b75702e746573743a3538370101000200db2a514f",
+];
+const GOLDEN_BIG: [&str; 2] = [
+    "726c794a030700000500000000000000300000000000000000100000d9c290df8080c00c9d160101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f000001010175007f3dd843",
+    "726c794a030800000500000000000000740000000000000000100000df4e8c928080c00c9d160101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f0000010101750001010190ffb2e5bd680190ffb2e5bd6801026d7800070f34353120342e372e31206c617465720a677265796c697374656405646566657208677265796c697374000100001c747765",
 ];
 const GOLDEN_CARRIED: &str = "726c794a0206000005000000000000006b00000004000000001000007c616f910101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f0000010101750001010190ffb2e5bd680190ffb2e5bd6801026d7800070f34353120342e372e31206c617465720a677265796c697374656405646566657208677265796c69737400626f64791e7e5d3c";
 const GOLDEN_ACCEPTED: &str = "726c794a0101000005000000000000002a00000004000000001000003a4252430101610100c00002010101620100c00002010000010000010178f6f9b2e5bd6801007f00000101017500626f6479e6b06862";

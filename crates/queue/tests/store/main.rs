@@ -5,6 +5,7 @@
     reason = "clippy allows it in test functions only, not in their helpers"
 )]
 
+mod big;
 mod common;
 mod compacting;
 mod concurrent;

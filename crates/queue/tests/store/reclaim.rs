@@ -215,6 +215,7 @@ async fn a_directory_of_an_older_version_is_read_and_is_of_this_one_from_then_on
     let version = directory.path().join("VERSION");
     for older in ["1\n", "2\n"] {
         std::fs::write(&version, older).unwrap();
+        std::fs::remove_dir(directory.path().join("big")).unwrap();
         delete_index(directory.path());
         let store = open(directory.path());
         assert_eq!(contents(&store).await, before);

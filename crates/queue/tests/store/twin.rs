@@ -1,10 +1,12 @@
 //! The store on disk and the one in memory give the same answers, over restarts too.
 
+use std::path::Path;
+
 use proptest::prelude::*;
-use relay_observe::Clock;
+use relay_observe::{Clock, Events};
 use relay_queue::{
-    Detour, DiskStore, MemoryStore, RecipientChange, RecipientState, Select, Settlement, State,
-    Store, Way,
+    Detour, DiskStore, MemoryStore, Options, RecipientChange, RecipientState, Select, Settlement,
+    State, Store, Way,
 };
 use relay_smtp::QueueId;
 
@@ -81,6 +83,16 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// With some bodies in files of their own.
+fn open_twin(directory: &Path) -> DiskStore {
+    let options = Options {
+        big_bytes: 30,
+        ..options()
+    };
+    let clock = Clock::starting_at(now());
+    DiskStore::open(directory, clock, Events::default(), options).unwrap()
+}
+
 /// The two, and the ids given so far.
 struct Twins {
     directory: tempfile::TempDir,
@@ -94,7 +106,7 @@ impl Twins {
     fn new() -> Twins {
         let directory = tempfile::tempdir().unwrap();
         Twins {
-            disk: Some(open(directory.path())),
+            disk: Some(open_twin(directory.path())),
             directory,
             memory: MemoryStore::new(Clock::starting_at(now())),
             ids: Vec::new(),
@@ -186,7 +198,7 @@ impl Twins {
 
     fn reopen(&mut self) {
         self.disk = None;
-        self.disk = Some(open(self.directory.path()));
+        self.disk = Some(open_twin(self.directory.path()));
         self.restarts += 1;
     }
 

@@ -13,5 +13,6 @@ pub mod show;
 pub mod status;
 pub mod story;
 pub mod summary;
+pub mod suppression;
 pub mod user;
 pub mod wait;

@@ -227,6 +227,7 @@ impl Scene {
             clock,
             events: Events::default(),
             store: store.clone(),
+            suppressions: Arc::new(relay_suppression::List::in_memory(Events::default())),
             router: Router::with_seed(net.clone(), RouteSettings::for_host("relay.example"), 1),
             dialer: net.clone(),
             tls: TlsClient::with_roots(rustls::RootCertStore::empty()).unwrap(),
