@@ -62,9 +62,9 @@ fn a_listener_open_to_the_world_is_refused() {
 
 #[test]
 fn a_key_whose_part_is_not_built_is_refused_by_name() {
-    let said = refused("hostname = \"relay.test\"\n[admin]\nhttp = \"127.0.0.1:8025\"\n");
+    let said = refused("hostname = \"relay.test\"\n[dns]\ntrust_ad = true\n");
     assert!(
-        said.contains("admin.http") && said.contains("not built"),
+        said.contains("dns.trust_ad") && said.contains("not built"),
         "{said}"
     );
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 
@@ -22,7 +21,7 @@ use crate::view::{
     SummaryView, SuppressionPage, Untried,
 };
 use crate::world::AdminWorld;
-use crate::{queue, summary, suppression};
+use crate::{queue, summary, suppression, watch};
 
 /// Domains that a summary lists where the query gives no limit.
 const SUMMARY_LIMIT: usize = 50;
@@ -42,6 +41,7 @@ type Answer<T> = Result<Json<T>, ApiError>;
 
 /// All routes.
 pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
+    let watched = watch::routes(world.clone());
     Router::new()
         .route("/v1/status", get(get_status))
         .route("/v1/queue", get(get_queue))
@@ -66,10 +66,10 @@ pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
         .route("/v1/suppressions/remove", post(post_unsuppress))
         .route("/v1/messages", post(post_message))
         .route("/v1/reload", post(post_reload))
-        .route("/metrics", get(get_metrics))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(COMMAND_BYTES_MAX))
         .with_state(Shared { world, samples })
+        .merge(watched)
 }
 
 async fn get_status(State(shared): State<Shared>) -> Answer<StatusView> {
@@ -213,12 +213,6 @@ async fn post_reload(State(shared): State<Shared>) -> Answer<Reloaded> {
         Ok(warnings) => Ok(Json(Reloaded { warnings })),
         Err(mistakes) => Err(ApiError::Refused(mistakes)),
     }
-}
-
-async fn get_metrics(State(shared): State<Shared>) -> Response {
-    let text = status::metrics(&shared.world);
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    (kind, text).into_response()
 }
 
 async fn unknown() -> ApiError {

@@ -20,6 +20,7 @@ pub mod status;
 pub mod summary;
 pub mod suppression;
 pub mod view;
+pub mod watch;
 pub mod world;
 
 pub use socket::{bind, serve};

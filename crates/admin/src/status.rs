@@ -1,7 +1,6 @@
 //! One screen: is it well, what is in the queue, how fast does it go, who is in trouble.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +8,7 @@ use relay_observe::Events;
 use relay_observe::alerts::Alert;
 use relay_observe::metric::Metric;
 use relay_policy::Action;
-use relay_queue::{Message, Select, Stats, StoreError};
+use relay_queue::{Condition, Message, Select, Stats, StoreError};
 
 use crate::view::{AlertView, Counts, QueueStatus, Rates, SiteStatus, StatusView};
 use crate::world::AdminWorld;
@@ -83,7 +82,8 @@ pub async fn status(world: &AdminWorld, samples: &Samples) -> Result<StatusView,
         let why = site.why.as_ref();
         site.advice = why.and_then(|why| world.dispatcher.advice(why));
     }
-    let problems = problems(&world.events, &alerts, now);
+    let condition = world.store.condition();
+    let problems = problems(&condition, &alerts, now);
     Ok(StatusView {
         health: if problems.is_empty() {
             "well"
@@ -96,7 +96,7 @@ pub async fn status(world: &AdminWorld, samples: &Samples) -> Result<StatusView,
         hostname: world.config.load().hostname.clone(),
         started: world.started,
         uptime: seconds_since(world.started, now),
-        queue: queue_status(&world.store.stats(), now),
+        queue: queue_status(&world.store.stats(), condition, now),
         counts,
         rates: samples.rates(now, &counts),
         sites,
@@ -104,7 +104,7 @@ pub async fn status(world: &AdminWorld, samples: &Samples) -> Result<StatusView,
     })
 }
 
-fn queue_status(stats: &Stats, now: Timestamp) -> QueueStatus {
+fn queue_status(stats: &Stats, condition: Condition, now: Timestamp) -> QueueStatus {
     QueueStatus {
         messages: stats.messages,
         queued: stats.queued,
@@ -113,6 +113,12 @@ fn queue_status(stats: &Stats, now: Timestamp) -> QueueStatus {
         bytes: stats.bytes,
         oldest: stats.oldest,
         oldest_age: stats.oldest.map(|oldest| seconds_since(oldest, now)),
+        refusing: condition.refusing,
+        free_bytes: condition.space.map(|space| space.free_bytes),
+        reserve_bytes: condition.space.map(|space| space.reserve_bytes),
+        journal_bytes: condition.files.journal_bytes,
+        index_bytes: condition.files.index_bytes,
+        quarantined: condition.files.quarantined,
     }
 }
 
@@ -196,13 +202,15 @@ fn alert_view(at: Timestamp, rule: &str, category: &str, reply: &str) -> AlertVi
 
 /// What makes it unwell, in words with the fix. An alert does for an hour, and as long as a recipient
 /// waits because of it.
-fn problems(events: &Events, alerts: &[AlertView], now: Timestamp) -> Vec<String> {
+fn problems(condition: &Condition, alerts: &[AlertView], now: Timestamp) -> Vec<String> {
     let mut problems = Vec::new();
-    if events.metrics().get(Metric::QueueStops) > 0 {
-        problems.push(
-            "the queue has stopped after a failed write and accepts nothing; see to the disk, then restart relayd"
-                .to_owned(),
-        );
+    if let Some(trouble) = &condition.trouble {
+        problems.push(format!(
+            "{trouble}; nothing is accepted: see to the disk, relayd recovers when it starts again"
+        ));
+    }
+    if let Some(why) = &condition.refusing {
+        problems.push(format!("new mail is refused with 452: {why}"));
     }
     problems.extend(
         alerts
@@ -222,40 +230,6 @@ fn counts(events: &Events) -> Counts {
         bounced: get(Metric::RecipientsBounced),
         discarded: get(Metric::RecipientsDiscarded),
     }
-}
-
-/// The text of `/metrics`: the counters of `observe`, then what the queue holds now.
-pub fn metrics(world: &AdminWorld) -> String {
-    let stats = world.store.stats();
-    let mut text = world.events.metrics().prometheus();
-    text.push_str(&world.events.hits().prometheus());
-    for (name, help, value) in [
-        ("messages", "Messages in the queue.", stats.messages),
-        ("bytes", "Bytes of their bodies.", stats.bytes),
-        (
-            "recipients_queued",
-            "Recipients not tried yet.",
-            stats.queued,
-        ),
-        (
-            "recipients_deferred",
-            "Recipients that wait for another try.",
-            stats.deferred,
-        ),
-        (
-            "recipients_held",
-            "Recipients kept until released.",
-            stats.held,
-        ),
-    ] {
-        let name = format!("relayd_queue_{name}");
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}"
-        );
-    }
-    text
 }
 
 #[cfg(test)]
@@ -293,12 +267,15 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_queue_is_a_problem() {
-        let events = Events::default();
-        assert!(problems(&events, &[], Timestamp::UNIX_EPOCH).is_empty());
-        events.emit(relay_observe::Event::QueueStopped {
-            reason: "fdatasync: no space".to_owned(),
-        });
-        assert_eq!(problems(&events, &[], Timestamp::UNIX_EPOCH).len(), 1);
+    fn a_stopped_queue_and_a_full_one_are_problems() {
+        let mut condition = Condition::default();
+        assert!(problems(&condition, &[], Timestamp::UNIX_EPOCH).is_empty());
+        condition.trouble = Some("the queue has stopped: fdatasync".to_owned());
+        condition.refusing = Some("the disk has 1 MiB free".to_owned());
+        let found = problems(&condition, &[], Timestamp::UNIX_EPOCH);
+        assert!(
+            found[0].contains("fdatasync") && found[1].contains("1 MiB"),
+            "{found:?}"
+        );
     }
 }

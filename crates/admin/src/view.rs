@@ -244,6 +244,15 @@ pub struct QueueStatus {
     /// When the oldest message arrived, and seconds since.
     pub oldest: Option<Timestamp>,
     pub oldest_age: Option<u64>,
+    /// Why new mail is refused now.
+    pub refusing: Option<String>,
+    /// Of the queue's disk; and what of it new mail may not take.
+    pub free_bytes: Option<u64>,
+    pub reserve_bytes: Option<u64>,
+    pub journal_bytes: u64,
+    pub index_bytes: u64,
+    /// Damaged records and indexes that were set aside.
+    pub quarantined: u64,
 }
 
 /// Messages accepted, and recipients by what became of them.

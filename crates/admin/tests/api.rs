@@ -93,6 +93,7 @@ struct Api {
     notes: Arc<Notes>,
     events: Events,
     clock: Clock,
+    world: Arc<AdminWorld>,
 }
 
 impl Api {
@@ -131,7 +132,7 @@ impl Api {
         let listener = relay_admin::bind(&socket).unwrap();
         tokio::spawn(relay_admin::serve(
             listener,
-            world,
+            world.clone(),
             std::future::pending::<()>(),
         ));
         Api {
@@ -141,6 +142,7 @@ impl Api {
             notes,
             events,
             clock,
+            world,
         }
     }
 
@@ -667,4 +669,57 @@ async fn a_refused_reload_names_the_mistakes_and_metrics_are_text() {
         text.contains("\nrelayd_messages_accepted_total 1\n"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn every_state_in_the_documentation_is_told_and_health_is_ok() {
+    let api = Api::start();
+    let (_, text) = api.get("/metrics").await;
+    let text = text.as_str().unwrap();
+    for row in relay_observe::gauge::GAUGES {
+        let needs_a_disk = ["space", "free", "reserve", "spoken", "live_ratio"];
+        let told = text.contains(&format!("\n{} ", row.name));
+        assert!(
+            told || needs_a_disk.iter().any(|word| row.name.contains(word)),
+            "{} is not in {text}",
+            row.name
+        );
+    }
+    assert_eq!(api.get("/healthz").await, (200, json!("ok\n")));
+}
+
+/// What is asked over TCP, and answered: status line and body.
+async fn over_tcp(address: std::net::SocketAddr, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: relayd\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn over_tcp_there_are_numbers_only_and_only_for_those_who_may_ask() {
+    let api = Api::start();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = relay_admin::watch::serve(listener, api.world.clone(), std::future::pending());
+    tokio::spawn(serve);
+    let answer = over_tcp(address, "/healthz").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"),
+        "{answer}"
+    );
+    let answer = over_tcp(address, "/metrics").await;
+    assert!(answer.contains("relayd_queue_messages 0"), "{answer}");
+    let answer = over_tcp(address, "/v1/status").await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+
+    let mut config = Config::clone(&api.world.config.load());
+    config.admin.http_from = Vec::new();
+    api.world.config.store(Arc::new(config));
+    let answer = over_tcp(address, "/metrics").await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert!(!answer.contains("relayd_queue"), "{answer}");
 }

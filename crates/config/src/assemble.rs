@@ -15,7 +15,7 @@ use crate::settings::*;
 use crate::value::{
     count, dns_server, domain, domain_pattern, duration, duration_or_never, host_port, ip_address,
     list, listen_address, mailbox, net, path, percentage, rate, selector, sender_pattern, size,
-    text, word,
+    socket_address, text, word,
 };
 
 /// Reads everything. None where something that must be given is missing or wrong: then a mistake
@@ -31,6 +31,7 @@ pub(crate) fn config(
         dir: root.section("state").value("dir", path),
     };
     let submission = submission(&root.section("submission"));
+    let queue = queue(&root.section("queue"));
     let tls = tls_files(&root.section("tls"), files);
     let users = users(root, files);
     let listeners = listeners(root);
@@ -52,9 +53,7 @@ pub(crate) fn config(
     };
     let dkim = dkim_keys(root, files);
     let dsn_from = root.section("dsn").optional("from", mailbox);
-    let admin = Admin {
-        socket: root.section("admin").value("socket", path),
-    };
+    let admin = admin(&root.section("admin"));
     let log = log(&root.section("log"), files);
     let hostname = hostname?;
     let dsn = Dsn {
@@ -65,6 +64,7 @@ pub(crate) fn config(
         state,
         listeners,
         submission,
+        queue,
         tls: tls?,
         users,
         dns,
@@ -120,6 +120,30 @@ fn submission(table: &Section<'_>) -> Submission {
         bare_line_ends: table.value("bare_line_ends", word),
         auth_in_clear: table.value("auth_in_clear", word),
         received_headers_max: table.value("received_headers_max", count),
+    }
+}
+
+fn queue(table: &Section<'_>) -> Queue {
+    let percent = |key| (table.value(key, percentage) * 100.0).round() as u8;
+    Queue {
+        messages_max: table.value("messages_max", count),
+        bytes_max: table.optional("bytes_max", size),
+        reserve_bytes: table.value("reserve_bytes", size),
+        reserve_percent: percent("reserve_percent"),
+        close_percent: percent("close_percent"),
+        share_percent: percent("share_percent"),
+        ballast_bytes: table.value("ballast_bytes", size),
+        busy_after: table.value("busy_after", duration),
+        body_cache_bytes: table.value("body_cache_bytes", size),
+        index_cache_bytes: table.value("index_cache_bytes", size),
+    }
+}
+
+fn admin(table: &Section<'_>) -> Admin {
+    Admin {
+        socket: table.value("socket", path),
+        http: table.optional("http", socket_address),
+        http_from: table.value("http_from", list(net)),
     }
 }
 

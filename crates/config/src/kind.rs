@@ -23,6 +23,8 @@ pub enum Kind {
     Mailbox,
     /// `192.0.2.1:25`, `[2001:db8::1]:25` or `unix:/path`.
     ListenAddress,
+    /// `127.0.0.1:8025`
+    SocketAddress,
     /// An address, with port 53 where none is given.
     DnsServer,
     IpAddress,
@@ -80,6 +82,7 @@ impl Kind {
             Kind::Domain => "domain name".into(),
             Kind::Mailbox => "mail address".into(),
             Kind::ListenAddress => "address and port, or `unix:` and a path".into(),
+            Kind::SocketAddress => "address and port".into(),
             Kind::DnsServer => "address, or address and port".into(),
             Kind::IpAddress => "IP address".into(),
             Kind::Net => "network such as `10.0.0.0/8`, or IP address".into(),
@@ -122,6 +125,7 @@ impl Kind {
             | Kind::Domain
             | Kind::Mailbox
             | Kind::ListenAddress
+            | Kind::SocketAddress
             | Kind::DnsServer
             | Kind::IpAddress
             | Kind::Net

@@ -20,6 +20,7 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 3600;
 const DAY: u64 = 86_400;
 const MIB: u64 = 1 << 20;
+const PIB: u64 = 1 << 50;
 
 /// A tenth of a second to an hour: a time-out shorter than that only breaks sessions.
 const TIMEOUT: Kind = Kind::Duration {
@@ -46,6 +47,11 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "submission",
         doc: "Limits of what is accepted, for all listeners together.",
+    },
+    Section {
+        name: "queue",
+        doc: "How much the queue takes, and what it leaves free. What is refused for want of space is \
+              refused with 452: the client keeps it and tries again.",
     },
     Section {
         name: "tls",
@@ -260,6 +266,106 @@ pub const OPTIONS: &[Row] = &[
         Default::Is("50"),
         "100",
         "More Received headers than this is a loop: 554 5.4.6 (RFC 5321 section 6.3).",
+    ),
+    built(
+        "queue.messages_max",
+        Kind::Count {
+            least: 1,
+            most: 1_000_000_000,
+        },
+        Default::Is("5000000"),
+        "100000",
+        "Unfinished messages; more get 452 4.3.1. Each takes some 100 bytes of memory.",
+    ),
+    built(
+        "queue.bytes_max",
+        Kind::Size {
+            least: MIB,
+            most: PIB,
+        },
+        Default::Otherwise("no limit but the disk's"),
+        "\"100GiB\"",
+        "Bytes of their bodies, all together; more get 452 4.3.1.",
+    ),
+    built(
+        "queue.reserve_bytes",
+        Kind::Size {
+            least: 0,
+            most: PIB,
+        },
+        Default::Is("\"4GiB\""),
+        "\"20GiB\"",
+        "Free space of the disk that new mail may not take: 452 4.3.1 below it, while deliveries go \
+         on. It is there for outcomes of deliveries, for the index, and for whoever shares the disk.",
+    ),
+    built(
+        "queue.reserve_percent",
+        Kind::Percentage { most: 90 },
+        Default::Is("\"10%\""),
+        "\"5%\"",
+        "The same for a small disk: so much of it, where that is less than `reserve_bytes`. The \
+         smaller of the two, since what is needed there does not grow with the disk.",
+    ),
+    built(
+        "queue.close_percent",
+        Kind::Percentage { most: 100 },
+        Default::Is("\"50%\""),
+        "\"25%\"",
+        "With less free space than this part of the reserve, sessions are turned away with 421 4.3.2 \
+         at connect. With the defaults that is 5% of a small disk.",
+    ),
+    built(
+        "queue.share_percent",
+        Kind::Percentage { most: 100 },
+        Default::Is("\"90%\""),
+        "\"50%\"",
+        "Where space is short (less than twice the reserve is free, or 90% of a limit are reached): \
+         what one sender (user, or client without login) or one domain of recipients may hold, of \
+         what it holds and what is left together. With 90% the last tenth is there for others. \
+         `100%`: whoever comes first.",
+    ),
+    built(
+        "queue.ballast_bytes",
+        Kind::Size {
+            least: 0,
+            most: 1024 * MIB,
+        },
+        Default::Is("\"96MiB\""),
+        "\"256MiB\"",
+        "A file that is deleted when the disk is full all the same, so that outcomes of deliveries \
+         can still be written.",
+    ),
+    built(
+        "queue.busy_after",
+        Kind::Duration {
+            least: Duration::from_millis(100),
+            most: seconds(5 * MINUTE),
+        },
+        Default::Is("\"5s\""),
+        "\"30s\"",
+        "How long a message waits for a place among those that wait for the disk, before 451 4.3.2. \
+         A change needs a restart.",
+    ),
+    built(
+        "queue.body_cache_bytes",
+        Kind::Size {
+            least: 0,
+            most: 64 * 1024 * MIB,
+        },
+        Default::Is("\"32MiB\""),
+        "\"256MiB\"",
+        "Memory for bodies that have just come in: what is delivered at once is not read back. A \
+         change needs a restart.",
+    ),
+    built(
+        "queue.index_cache_bytes",
+        Kind::Size {
+            least: MIB,
+            most: 64 * 1024 * MIB,
+        },
+        Default::Is("\"32MiB\""),
+        "\"256MiB\"",
+        "Memory for pages of the index. A change needs a restart.",
     ),
     built(
         "tls.certificate",
@@ -686,11 +792,20 @@ pub const OPTIONS: &[Row] = &[
         "\"/run/relayd/relayd.sock\"",
         "The socket for relayctl; its owner and group may use it (mode 0660).",
     ),
-    not_yet(
+    built(
         "admin.http",
-        Kind::ListenAddress,
+        Kind::SocketAddress,
+        Default::Otherwise("off"),
         "\"127.0.0.1:8025\"",
-        "the dashboard and the HTTP API",
+        "Where /metrics and /healthz are answered over TCP, without a token. Changes need a restart.",
+    ),
+    built(
+        "admin.http_from",
+        Kind::List(&Kind::Net),
+        Default::Is("[\"127.0.0.0/8\", \"::1/128\"]"),
+        "[\"127.0.0.0/8\", \"10.1.0.0/16\"]",
+        "Networks that may ask there; others get 403. What is told names no address of a sender or \
+         recipient, but how much mail there is.",
     ),
     built(
         "log.format",

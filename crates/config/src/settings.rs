@@ -18,6 +18,7 @@ pub struct Config {
     pub state: StateSettings,
     pub listeners: Vec<Listener>,
     pub submission: Submission,
+    pub queue: Queue,
     /// Certificate and key of the listeners.
     pub tls: Option<TlsFiles>,
     pub users: Vec<User>,
@@ -90,6 +91,27 @@ pub struct Submission {
     pub auth_in_clear: AuthInClear,
     /// More Received headers than this: 554 5.4.6. Default 50.
     pub received_headers_max: u32,
+}
+
+/// `[queue]`: how much it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Default 5 million.
+    pub messages_max: u64,
+    /// None: no limit but the disk's.
+    pub bytes_max: Option<u64>,
+    /// Free space that mail may not take. Default 4 GiB,
+    pub reserve_bytes: u64,
+    /// or this percentage of the disk, where that is less. Default 10.
+    pub reserve_percent: u8,
+    /// Of the reserve: with less sessions are turned away. Default 50.
+    pub close_percent: u8,
+    /// What one sender or domain may hold where space is short. Default 90.
+    pub share_percent: u8,
+    pub ballast_bytes: u64,
+    pub busy_after: Duration,
+    pub body_cache_bytes: u64,
+    pub index_cache_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,6 +340,10 @@ pub struct Dsn {
 #[derive(Clone, Debug)]
 pub struct Admin {
     pub socket: PathBuf,
+    /// Where /metrics and /healthz are answered over TCP.
+    pub http: Option<SocketAddr>,
+    /// Who may ask there.
+    pub http_from: Vec<IpNet>,
 }
 
 #[derive(Clone, Debug)]

@@ -130,6 +130,12 @@ pub(crate) fn listen_address(value: &Value, _: &Kind) -> Read<ListenAddress> {
     }
 }
 
+pub(crate) fn socket_address(value: &Value, _: &Kind) -> Read<SocketAddr> {
+    raw_text(value)?
+        .parse()
+        .or_else(|_| wrong(value, "not an address with a port; write 127.0.0.1:8025"))
+}
+
 pub(crate) fn dns_server(value: &Value, _: &Kind) -> Read<SocketAddr> {
     let text = raw_text(value)?;
     if let Ok(address) = text.parse::<SocketAddr>() {

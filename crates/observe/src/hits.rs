@@ -93,11 +93,8 @@ impl Tally {
 
     /// As metrics, in the text format of Prometheus.
     fn prometheus(&self) -> String {
-        let name = "relayd_policy_rule_hits_total";
-        let mut text = format!(
-            "# HELP {name} Decisions by rule: one for each recipient settled or left waiting, and for each session ended.\n\
-             # TYPE {name} counter\n"
-        );
+        let name = NAME;
+        let mut text = format!("# HELP {name} {HELP}\n# TYPE {name} counter\n");
         for (decided, hits) in &self.rows {
             let Decided {
                 rule,
@@ -114,6 +111,10 @@ impl Tally {
         text
     }
 }
+
+/// As docs/metrics.md lists them.
+pub(crate) const NAME: &str = "relayd_policy_rule_hits_total";
+pub(crate) const HELP: &str = "Decisions by rule: one for each recipient settled or left waiting, and for each session ended.";
 
 /// Since the start of the daemon.
 #[derive(Debug, Default)]

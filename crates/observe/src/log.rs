@@ -66,6 +66,9 @@ fn journald_reads_stderr() -> bool {
     stderr.is_ok_and(|file| stream == format!("{}:{}", file.dev(), file.ino()))
 }
 
+/// Errors of this target are alerts; tracing has no such level.
+const ALERT: &str = "relayd::alert";
+
 /// journald has its own clock, and takes the priority from the front of the line (sd-daemon(3)).
 struct ForJournald(Inner<Full, ()>);
 
@@ -81,6 +84,8 @@ where
         event: &tracing::Event<'_>,
     ) -> std::fmt::Result {
         let priority = match *event.metadata().level() {
+            // "Action must be taken immediately" (syslog(3)).
+            Level::ERROR if event.metadata().target() == ALERT => 1,
             Level::ERROR => 3,
             Level::WARN => 4,
             Level::INFO => 6,
@@ -297,8 +302,8 @@ pub(crate) fn line(event: &Event) {
                 "index made anew from the journal");
         }
         Event::QueueStopped { reason } => {
-            error!(target: "relayd", event = "queue_stopped", reason,
-                "the queue takes no more mail");
+            error!(target: ALERT, event = "queue_stopped", reason,
+                "the queue takes no more mail; relayd ends and recovers when it is started again");
         }
         Event::HistoryLost { events } => {
             error!(target: "relayd", event = "history_lost", events,
@@ -407,5 +412,19 @@ mod tests {
         assert!(check_level("info").is_ok());
         assert!(check_level("warn,relay_deliver=debug").is_ok());
         assert!(check_level("relay_deliver=loud").is_err());
+    }
+
+    #[test]
+    fn a_stopped_queue_is_an_alert_to_journald() {
+        let kept = Kept::default();
+        let sink = kept.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || sink.clone())
+            .with_ansi(false)
+            .event_format(ForJournald(Inner::default().without_time()))
+            .finish();
+        let reason = "fdatasync".to_owned();
+        tracing::subscriber::with_default(subscriber, || line(&Event::QueueStopped { reason }));
+        assert!(written(&kept).starts_with("<1>"));
     }
 }

@@ -1,9 +1,16 @@
-//! The counters: one row each, with its name, what it counts, and the events that move it.
+//! The counters: one row each, with its name, what it counts, and the events that move it; and all
+//! that is measured, together: counters with labels ([`crate::family`]), distributions
+//! ([`crate::histogram`]), states of the moment ([`crate::gauge`]).
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::event::Event;
+use crate::family::{Families, Family};
+use crate::gauge::Gauges;
+use crate::histogram::{Histogram, Histograms};
+
+pub use crate::family::Refused;
 
 /// A counter since start. Its name, for Prometheus and people alike, stands in [`ROWS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,12 +289,16 @@ pub const ROWS: [Row; 42] = [
 #[derive(Debug)]
 pub struct Metrics {
     counts: [AtomicU64; ROWS.len()],
+    families: Families,
+    histograms: Histograms,
 }
 
 impl Default for Metrics {
     fn default() -> Metrics {
         Metrics {
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            families: Families::default(),
+            histograms: Histograms::default(),
         }
     }
 }
@@ -304,8 +315,9 @@ impl Metrics {
             .collect()
     }
 
-    /// All counters in the text format of Prometheus, version 0.0.4.
-    pub fn prometheus(&self) -> String {
+    /// All in the text format of Prometheus, version 0.0.4. `gauges`: the states of this moment, which
+    /// are asked of those who have them.
+    pub fn prometheus(&self, gauges: &Gauges) -> String {
         let mut text = String::new();
         for row in &ROWS {
             let Row { metric, name, help } = row;
@@ -316,12 +328,67 @@ impl Metrics {
                 "# HELP {name} {help}\n# TYPE {name} counter\n{name} {count}\n"
             );
         }
+        self.families.write(&mut text);
+        self.histograms.write(&mut text);
+        gauges.write(&mut text);
         text
+    }
+
+    /// Counts one of a counter with labels; `values` as [`crate::family::FAMILIES`] names them.
+    pub fn count_labelled(&self, family: Family, values: &[&str]) {
+        self.families.count(family, values);
+    }
+
+    pub fn families(&self) -> &Families {
+        &self.families
+    }
+
+    /// The queue did not take something.
+    pub fn refused(&self, reason: Refused) {
+        self.families.count(Family::Refusals, &[reason.word()]);
+    }
+
+    /// One more value of a distribution, in its unit.
+    pub fn observe(&self, histogram: Histogram, value: f64) {
+        self.histograms.observe(histogram, value);
+    }
+
+    pub fn histograms(&self) -> &Histograms {
+        &self.histograms
     }
 
     fn add(&self, metric: Metric, count: u64) {
         self.counts[metric as usize].fetch_add(count, Ordering::Relaxed);
     }
+}
+
+/// What docs/metrics.md lists: one row each, by kind.
+pub fn reference() -> String {
+    let mut rows: Vec<(&str, String, &str)> = Vec::new();
+    rows.extend(
+        ROWS.iter()
+            .map(|row| (row.name, "counter".to_owned(), row.help)),
+    );
+    rows.extend(crate::family::FAMILIES.iter().map(|row| {
+        let kind = format!("counter by `{}`", row.labels.join("`, `"));
+        (row.name, kind, row.help)
+    }));
+    let hits = "counter by `rule`, `category`, `action`".to_owned();
+    rows.push((crate::hits::NAME, hits, crate::hits::HELP));
+    rows.extend(
+        (crate::histogram::HISTOGRAMS.iter())
+            .map(|row| (row.name, "histogram".to_owned(), row.help)),
+    );
+    rows.extend(
+        crate::gauge::GAUGES
+            .iter()
+            .map(|row| (row.name, "gauge".to_owned(), row.help)),
+    );
+    let mut text = "| name | kind | what it tells |\n|---|---|---|\n".to_owned();
+    for (name, kind, help) in rows {
+        let _ = writeln!(text, "| `{name}` | {kind} | {help} |");
+    }
+    text
 }
 
 /// Moves the counters of an event.
@@ -432,10 +499,40 @@ mod tests {
     fn prometheus_reads_help_type_and_value() {
         let metrics = Metrics::default();
         count(&metrics, &Event::Flushed { messages: 7 });
-        let text = metrics.prometheus();
+        let text = metrics.prometheus(&Gauges::default());
         let wanted = "# HELP relayd_messages_flushed_total Messages made due by an operator.\n\
                       # TYPE relayd_messages_flushed_total counter\n\
                       relayd_messages_flushed_total 7\n";
         assert!(text.contains(wanted), "{text}");
+    }
+
+    #[test]
+    fn the_documentation_lists_every_metric() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let (before, listed) = text.split_once("| name | kind |").unwrap();
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(path, format!("{before}{}", reference())).unwrap();
+            return;
+        }
+        let hint = "UPDATE_EXPECT=1 cargo test -p relay-observe renews the table";
+        assert_eq!(format!("| name | kind |{listed}"), reference(), "{hint}");
+    }
+
+    #[test]
+    fn names_are_unique_and_end_as_their_kind_wants() {
+        let mut names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+        names.extend(crate::family::FAMILIES.iter().map(|row| row.name));
+        assert!(
+            names.iter().all(|name| name.ends_with("_total")),
+            "{names:?}"
+        );
+        names.extend(crate::histogram::HISTOGRAMS.iter().map(|row| row.name));
+        names.extend(crate::gauge::GAUGES.iter().map(|row| row.name));
+        assert!(names.iter().all(|name| name.starts_with("relayd_")));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
     }
 }

@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use relay_observe::crash::{self, CrashPoint};
+use relay_observe::histogram::Histogram;
 use relay_smtp::QueueId;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -218,9 +220,15 @@ impl Committer {
             .iter()
             .map(|step| (step.kind, &step.operation.encoded))
             .collect();
-        match self.journal.append(&records, highest) {
+        let bytes: usize = records.iter().map(|(_, record)| record.len()).sum();
+        let began = Instant::now();
+        self.shared.signs().writing_since = Some(began);
+        let appended = self.journal.append(&records, highest);
+        self.shared.signs().writing_since = None;
+        match appended {
             Ok(appended) => {
                 keep_files(&steps);
+                self.count(steps.len(), bytes, began.elapsed());
                 if steps.iter().any(|step| step.operation.work.has_dsns()) {
                     crash::at(CrashPoint::DsnCommitted);
                 }
@@ -241,11 +249,18 @@ impl Committer {
         }
     }
 
+    fn count(&self, records: usize, bytes: usize, took: Duration) {
+        let metrics = self.shared.events.metrics();
+        metrics.observe(Histogram::CommitSeconds, took.as_secs_f64());
+        metrics.observe(Histogram::CommitRecords, records as f64);
+        metrics.observe(Histogram::CommitBytes, bytes as f64);
+    }
+
     /// New mail is refused. For the rest, above all for what has been delivered, the ballast goes.
     fn disk_full(&mut self, steps: Vec<Step>, highest: Option<QueueId>, error: &io::Error) {
         let full = StoreError::Full(error.to_string());
         // Until the next look at the disk.
-        self.shared.ledger().short = Some(error.to_string());
+        self.shared.room().full = Some(error.to_string());
         let is_new = |step: &Step| matches!(step.operation.work, Work::Accept(_) | Work::Import(_));
         let (new, others): (Vec<_>, Vec<_>) = steps.into_iter().partition(is_new);
         refuse(new.into_iter().map(|s| s.operation), &full);

@@ -7,12 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use relay_observe::metric::Refused;
 use relay_observe::{Clock, Events};
-use relay_smtp::QueueId;
+use relay_smtp::{Host, QueueId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::admit::{Admission, Limits};
 use crate::body::{Body, Staging};
 use crate::commit::{Committer, Fresh, Inbox, Operation, Work};
+use crate::condition;
+use crate::fair;
 use crate::files::Layout;
 use crate::follow::{Follower, Job, Loaded, Scanned};
 use crate::ids::Ids;
@@ -27,7 +31,7 @@ use crate::select::Select;
 use crate::settle::{accepted, imported};
 use crate::shared::{Pin, Pinned, Shared};
 use crate::staging::{self, DiskStaging};
-use crate::store::{Later, Page, Settled, Stats, Store, StoreError};
+use crate::store::{Condition, Later, Page, Settled, Stats, Store, StoreError};
 
 pub use crate::recover::OpenError;
 pub use crate::shared::Options;
@@ -111,18 +115,20 @@ impl DiskStore {
     }
 
     async fn accept_new(&self, new: NewMessage) -> Result<Arc<Message>, StoreError> {
-        self.may_take()?;
+        self.shared.may_take()?;
         self.ids.saw(new.id);
         let body = staging::settled_in(&self.shared, new.id, new.body).await?;
         let new = NewMessage { body, ..new };
         let encoded = Encoded::accepted(&new).map_err(too_large)?;
         let permit = self.place_for_new().await?;
         let work = Work::Accept(fresh(new));
-        Ok(self.write(work, encoded, permit).await?.message)
+        let message = self.write(work, encoded, permit).await?.message;
+        self.shared.room().take(message.size);
+        Ok(message)
     }
 
     async fn import_one(&self, message: Message, body: Body) -> Result<Arc<Message>, StoreError> {
-        self.may_take()?;
+        self.shared.may_take()?;
         self.ids.saw(message.id);
         let message = Arc::new(imported(message, body.len()));
         let body = staging::settled_in(&self.shared, message.id, body).await?;
@@ -136,18 +142,16 @@ impl DiskStore {
         let place = self.places.clone().acquire_owned();
         match tokio::time::timeout(self.shared.options.busy_after, place).await {
             Ok(permit) => permit.map_err(|_| closed()),
-            Err(_) => Err(StoreError::Busy),
+            Err(_) => {
+                self.shared.events.metrics().refused(Refused::Busy);
+                Err(StoreError::Busy)
+            }
         }
     }
 
-    fn may_take(&self) -> Result<(), StoreError> {
-        let stats = {
-            let ledger = self.shared.ledger();
-            ledger.may_write()?;
-            ledger.has_room()?;
-            ledger.stats()
-        };
-        room::within_limits(&self.shared.options, stats)
+    /// New limits, from now on; what is in the queue already stays.
+    pub fn set_limits(&self, limits: Limits) {
+        self.shared.room().limits = limits;
     }
 
     async fn settle_some(&self, settlement: Settlement) -> Result<Settled, StoreError> {
@@ -399,13 +403,22 @@ impl Store for DiskStore {
         Box::pin(self.accept_new(message))
     }
 
-    fn may_accept(&self) -> Result<(), StoreError> {
-        self.may_take()
+    fn may_connect(&self) -> Result<(), StoreError> {
+        self.shared.may_connect()
+    }
+
+    fn admit(&self, sender: &fair::Sender, bytes: u64) -> Result<Admission, StoreError> {
+        self.shared.may_send(sender)?;
+        Admission::new(&self.shared, bytes)
+    }
+
+    fn admit_to(&self, domain: &Host) -> Result<(), StoreError> {
+        self.shared.may_wait_for(domain)
     }
 
     fn stage(&self, id: QueueId) -> Later<'_, Result<Box<dyn Staging>, StoreError>> {
         Box::pin(async move {
-            self.may_take()?;
+            self.shared.may_take()?;
             self.ids.saw(id);
             let staging = DiskStaging::begin(&self.shared, id).await?;
             Ok(Box::new(staging) as Box<dyn Staging>)
@@ -447,6 +460,16 @@ impl Store for DiskStore {
 
     fn stats(&self) -> Stats {
         self.shared.ledger().stats()
+    }
+
+    fn condition(&self) -> Condition {
+        let places = self.shared.options.waiting_max;
+        let waiting = places.saturating_sub(self.places.available_permits());
+        condition::condition(&self.shared, waiting as u64)
+    }
+
+    fn stopped(&self) -> Later<'_, String> {
+        Box::pin(self.shared.failure())
     }
 
     fn close(&self) -> Later<'_, ()> {

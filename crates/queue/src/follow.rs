@@ -10,6 +10,7 @@ use relay_smtp::QueueId;
 use tokio::sync::oneshot;
 
 use crate::compact;
+use crate::condition;
 use crate::index::{Applied, Index, IndexError, panic_text};
 use crate::ledger::Lookup;
 use crate::message::Message;
@@ -113,6 +114,7 @@ impl Follower {
             }
             if Instant::now() >= due {
                 room::look(&self.shared);
+                condition::measure(&self.shared, &self.index);
                 self.catch_up();
                 self.reclaim.go_on(self.applied);
                 self.compact();

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use relay_smtp::QueueId;
 
 use crate::big::InFile;
+use crate::fair::Parties;
 use crate::index::{Applied, Position, Row, Update};
 use crate::message::Message;
 use crate::record::{Place, Spot};
@@ -34,8 +35,6 @@ pub(crate) struct Ledger {
     records: u64,
     /// Records that the index has not been given yet.
     pub(crate) unapplied: u64,
-    /// Why no mail is accepted for now.
-    pub(crate) short: Option<String>,
     /// Why nothing is written any more.
     pub(crate) stopped: Option<String>,
 }
@@ -118,7 +117,6 @@ impl Ledger {
             commits: 0,
             records: 0,
             unapplied: 0,
-            short: None,
             stopped: None,
         }
     }
@@ -365,12 +363,9 @@ impl Ledger {
         }
     }
 
-    /// Whether mail may come in, as far as the disk is concerned.
-    pub(crate) fn has_room(&self) -> Result<(), StoreError> {
-        match &self.short {
-            Some(reason) => Err(StoreError::Full(reason.clone())),
-            None => Ok(()),
-        }
+    /// Who holds how much.
+    pub(crate) fn parties(&self) -> &Parties {
+        self.counts.parties()
     }
 
     fn add_live(&mut self, message: &Message, place: Place) {

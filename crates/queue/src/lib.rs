@@ -3,12 +3,15 @@
 //!
 //! It never decides when or whether something is tried, and never speaks to a peer.
 
+pub mod admit;
 mod big;
 pub mod body;
 mod commit;
 mod compact;
+mod condition;
 pub mod device;
 pub mod disk;
+pub mod fair;
 mod files;
 mod follow;
 mod gather;
@@ -30,13 +33,15 @@ mod staging;
 pub mod store;
 mod sync_hook;
 
+pub use admit::{Admission, Limits};
 pub use body::{BIG_BYTES, Body, Staging};
 pub use device::{Device, Space, SystemDevice};
 pub use disk::{DiskStore, OpenError, Options};
+pub use fair::Sender;
 pub use memory::MemoryStore;
 pub use message::{
     Arrival, Attempt, Detour, Detours, Message, NewMessage, OPERATOR, RecipientChange,
     RecipientState, Settlement, State, Way,
 };
 pub use select::Select;
-pub use store::{Later, Page, Settled, Stats, Store, StoreError};
+pub use store::{Condition, FilesNow, Later, Page, Settled, SpaceNow, Stats, Store, StoreError};

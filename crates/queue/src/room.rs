@@ -1,75 +1,114 @@
-//! Room: whether the queue may take more, and the ballast that is thrown out when the disk is full
-//! all the same, so that what was delivered can still be written down.
+//! Room: how much space there is and who has spoken for it, and the ballast that is thrown out when
+//! the disk is full all the same, so that what was delivered can still be written down. What follows
+//! for who wants to come in is decided in [`crate::admit`].
 
 use std::io;
 use std::path::PathBuf;
 
+use crate::admit::{Fill, Limits};
 use crate::device::Space;
-use crate::shared::{Options, Shared};
-use crate::store::{Stats, StoreError};
+use crate::shared::Shared;
 
-/// Looks at the disk, says whether mail may be accepted, and takes ballast in again when it can.
+/// What is known of the space, behind a lock of its own: sessions ask often.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) limits: Limits,
+    /// At the last look; None: the disk did not say.
+    pub(crate) space: Option<Space>,
+    /// Bytes of bodies accepted since then.
+    taken: u64,
+    /// Bytes that sessions hold for what they are sending.
+    held: u64,
+    /// Why nothing is taken, whatever the numbers say: a write found the disk full since the last look.
+    pub(crate) full: Option<String>,
+}
+
+impl Room {
+    pub(crate) fn new(limits: Limits) -> Room {
+        Room {
+            limits,
+            space: None,
+            taken: 0,
+            held: 0,
+            full: None,
+        }
+    }
+
+    /// With what the queue holds.
+    pub(crate) fn fill(&self, messages: u64, bytes: u64) -> Fill {
+        Fill {
+            messages,
+            bytes,
+            space: self.space,
+            spoken_for: self.held.saturating_add(self.taken),
+        }
+    }
+
+    /// The same for a message whose space is held already.
+    pub(crate) fn fill_without_held(&self, messages: u64, bytes: u64) -> Fill {
+        Fill {
+            spoken_for: self.taken,
+            ..self.fill(messages, bytes)
+        }
+    }
+
+    pub(crate) fn hold(&mut self, bytes: u64) {
+        self.held = self.held.saturating_add(bytes);
+    }
+
+    pub(crate) fn release(&mut self, bytes: u64) {
+        self.held = self.held.saturating_sub(bytes);
+    }
+
+    /// A body is in the journal now. Much of that space was taken before; until the next look it
+    /// counts as if it had not been.
+    pub(crate) fn take(&mut self, bytes: u64) {
+        self.taken = self.taken.saturating_add(bytes);
+    }
+}
+
+/// Looks at the disk, and takes ballast in again when it can.
 pub(crate) fn look(shared: &Shared) {
-    let root = shared.layout.root();
-    // A disk that does not answer is no reason to refuse: the write will tell.
-    let Ok(space) = shared.options.device.space(root) else {
-        return;
+    let space = shared.options.device.space(shared.layout.root()).ok();
+    let limits = {
+        let mut room = shared.room();
+        room.space = space;
+        room.taken = 0;
+        room.full = None;
+        room.limits
     };
-    let reserve = reserve_bytes(&shared.options, space);
-    let short = (space.free_bytes < reserve).then(|| {
-        format!(
-            "the disk has {} MiB free, of which {} MiB are kept; it goes on by itself when there is more",
-            space.free_bytes >> 20,
-            reserve >> 20
-        )
-    });
-    let plenty = reserve.saturating_add(2 * shared.options.ballast_bytes);
-    if space.free_bytes >= plenty && !ballast(shared).exists() {
+    let Some(space) = space else { return };
+    let plenty = limits
+        .reserve(space)
+        .saturating_add(2 * limits.ballast_bytes);
+    if space.free_bytes >= plenty {
         // It is for a full disk only; without it, all goes on.
-        let _ = take_ballast(shared);
+        let _ = take_ballast(shared, limits.ballast_bytes);
     }
-    shared.ledger().short = short;
-}
-
-/// What mail may not take: the rest of the disk is for deliveries, the index and everybody else.
-fn reserve_bytes(options: &Options, space: Space) -> u64 {
-    let share = space.total_bytes / 100 * u64::from(options.free_percent.min(100));
-    options.free_bytes.min(share)
-}
-
-/// Whether a message more is within the limits. They may be passed by what waits for the disk at
-/// that moment.
-pub(crate) fn within_limits(options: &Options, stats: Stats) -> Result<(), StoreError> {
-    let full = |what: String| Err(StoreError::Full(what));
-    if stats.messages >= options.messages_max {
-        return full(format!("it holds {} messages, its limit", stats.messages));
-    }
-    if stats.bytes >= options.bytes_max {
-        return full(format!(
-            "its messages have {} MiB, its limit is {} MiB",
-            stats.bytes >> 20,
-            options.bytes_max >> 20
-        ));
-    }
-    Ok(())
 }
 
 fn ballast(shared: &Shared) -> PathBuf {
     shared.layout.ballast()
 }
 
-fn take_ballast(shared: &Shared) -> io::Result<()> {
-    if shared.options.ballast_bytes == 0 {
+/// Makes it as large as the options say, if it is not.
+fn take_ballast(shared: &Shared, bytes: u64) -> io::Result<()> {
+    let path = ballast(shared);
+    let there = std::fs::metadata(&path).map_or(0, |found| found.len());
+    if there == bytes {
         return Ok(());
     }
-    let path = ballast(shared);
+    if there > 0 {
+        shared.options.device.remove(&path)?;
+    }
+    if bytes == 0 {
+        return Ok(());
+    }
     let device = &shared.options.device;
     let file = device.create(&path)?;
-    device
-        .preallocate(&file, shared.options.ballast_bytes)
-        .inspect_err(|_| {
-            let _ = device.remove(&path);
-        })
+    device.preallocate(&file, bytes).inspect_err(|_| {
+        let _ = device.remove(&path);
+    })
 }
 
 /// Makes room on a full disk.
@@ -85,26 +124,4 @@ pub(crate) enum Thrown {
     Now,
     /// There is none to throw.
     Before,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_reserve_is_a_share_of_a_small_disk_and_a_number_on_a_large_one() {
-        let options = Options::default();
-        let reserve = |total_bytes| {
-            let free_bytes = 0;
-            reserve_bytes(
-                &options,
-                Space {
-                    total_bytes,
-                    free_bytes,
-                },
-            )
-        };
-        assert_eq!(reserve(1000 << 20), 100 << 20);
-        assert_eq!(reserve(4000 << 30), 4 << 30);
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use relay_smtp::{Envelope, QueueId};
 
+use crate::fair::Parties;
 use crate::message::{
     Arrival, Detours, Message, NewMessage, RecipientChange, RecipientState, State, Way,
 };
@@ -113,19 +114,21 @@ fn to_millisecond(at: Timestamp) -> Timestamp {
 }
 
 /// What [`Stats`] counts of unfinished messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     messages: u64,
     queued: u64,
     deferred: u64,
     held: u64,
     bytes: u64,
+    parties: Parties,
 }
 
 impl Counts {
     pub(crate) fn add(&mut self, message: &Message) {
         self.messages += 1;
         self.bytes += message.size;
+        self.parties.add(message);
         for recipient in &message.recipients {
             if let Some(count) = self.of(recipient.state) {
                 *count += 1;
@@ -136,11 +139,16 @@ impl Counts {
     pub(crate) fn remove(&mut self, message: &Message) {
         self.messages -= 1;
         self.bytes -= message.size;
+        self.parties.remove(message);
         for recipient in &message.recipients {
             if let Some(count) = self.of(recipient.state) {
                 *count -= 1;
             }
         }
+    }
+
+    pub(crate) fn parties(&self) -> &Parties {
+        &self.parties
     }
 
     fn of(&mut self, state: State) -> Option<&mut u64> {

@@ -5,16 +5,23 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use relay_observe::metric::Refused;
 use relay_observe::{Event, Events};
-use relay_smtp::QueueId;
+use relay_smtp::{Host, QueueId};
+use tokio::sync::watch;
 
+use crate::admit::{self, Limits, Refusal};
 use crate::big::BigFiles;
 use crate::body::BIG_BYTES;
+use crate::condition::Signs;
 use crate::device::{Device, SystemDevice};
+use crate::fair::Sender;
 use crate::files::Layout;
 use crate::ledger::{Ledger, Lookup};
 use crate::message::Message;
 use crate::record::Place;
+use crate::room::Room;
+use crate::store::StoreError;
 
 /// The queue's own limits.
 #[derive(Clone, Debug)]
@@ -39,17 +46,8 @@ pub struct Options {
     pub index_cache_bytes: u64,
     /// Finished messages that are remembered. Default 1000.
     pub remembered: usize,
-    /// Unfinished messages, and bytes of their bodies, from which on nothing more is accepted. Reports on bounces
-    /// are. Default 5 million messages; bytes without a limit of their own.
-    pub messages_max: u64,
-    pub bytes_max: u64,
-    /// Free space that mail may not take: so many bytes, default 4 GiB,
-    pub free_bytes: u64,
-    /// or this share of a small disk if that is less. Default 10 %.
-    pub free_percent: u8,
-    /// A file that is deleted on a full disk, so that outcomes of deliveries can still be written; 0: none.
-    /// Default 96 MiB: a segment, and something for the index.
-    pub ballast_bytes: u64,
+    /// What may come in; [`crate::DiskStore::set_limits`] changes them while it runs.
+    pub limits: Limits,
     /// From this size on the index's file is copied when less than a tenth of it is needed. Default
     /// 128 MiB.
     pub compact_bytes: u64,
@@ -73,11 +71,7 @@ impl Default for Options {
             index_records: 10_000,
             index_cache_bytes: 32 << 20,
             remembered: 1000,
-            messages_max: 5_000_000,
-            bytes_max: u64::MAX,
-            free_bytes: 4 << 30,
-            free_percent: 10,
-            ballast_bytes: 96 << 20,
+            limits: Limits::default(),
             compact_bytes: 128 << 20,
             carry_after: Duration::from_secs(86_400),
             device: Arc::new(SystemDevice),
@@ -93,6 +87,10 @@ pub(crate) struct Shared {
     /// Large bodies.
     pub(crate) big: BigFiles,
     ledger: Mutex<Ledger>,
+    room: Mutex<Room>,
+    signs: Mutex<Signs>,
+    /// Why the queue has stopped, if not because a person wanted it.
+    failed: watch::Sender<Option<String>>,
     /// Told when the index has caught up, or nothing is written any more.
     caught_up: Condvar,
     bodies: Mutex<Bodies>,
@@ -106,12 +104,16 @@ impl Shared {
             device: options.device.clone(),
             events: events.clone(),
         };
+        let room = Mutex::new(Room::new(options.limits));
         Shared {
             big,
             layout,
             options,
             events,
             ledger: Mutex::new(ledger),
+            room,
+            signs: Mutex::new(Signs::new()),
+            failed: watch::Sender::new(None),
             caught_up: Condvar::new(),
             bodies,
         }
@@ -125,13 +127,118 @@ impl Shared {
         self.bodies.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Never taken while the ledger is held, nor the other way round.
+    pub(crate) fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    pub(crate) fn signs(&self) -> MutexGuard<'_, Signs> {
+        self.signs.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Resolves with the reason once the queue has stopped by itself.
+    pub(crate) async fn failure(&self) -> String {
+        let mut failed = self.failed.subscribe();
+        let reason = failed.wait_for(Option::is_some).await;
+        let reason = reason.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason,
+            // It never is: we hold the sender ourselves.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether sessions may begin.
+    pub(crate) fn may_connect(&self) -> Result<(), StoreError> {
+        let room = self.room();
+        let answer = admit::may_connect(&room.limits, &room.fill(0, 0));
+        drop(room);
+        self.counted(answer)
+    }
+
+    /// Whether a message may come in whose space is held, or not known.
+    pub(crate) fn may_take(&self) -> Result<(), StoreError> {
+        self.judge_room(|limits, room, stats| {
+            admit::may_enter(limits, &room.fill_without_held(stats.0, stats.1), 0)
+        })
+    }
+
+    /// Whether a message of this sender may come in, as far as shares go.
+    pub(crate) fn may_send(&self, sender: &Sender) -> Result<(), StoreError> {
+        if *sender == Sender::Ours {
+            return Ok(());
+        }
+        let holding = self.ledger().parties().of_sender(sender);
+        let reason = Refused::SenderShare;
+        self.judge_room(|limits, room, stats| {
+            let fill = room.fill(stats.0, stats.1);
+            admit::may_have_more(limits, &fill, holding, &sender.to_string(), reason)
+        })
+    }
+
+    /// Whether a message more may wait for this domain.
+    pub(crate) fn may_wait_for(&self, domain: &Host) -> Result<(), StoreError> {
+        let holding = self.ledger().parties().of_domain(domain);
+        let reason = Refused::DestinationShare;
+        self.judge_room(|limits, room, stats| {
+            let (fill, who) = (room.fill(stats.0, stats.1), format!("mail for {domain}"));
+            admit::may_have_more(limits, &fill, holding, &who, reason)
+        })
+    }
+
+    /// Takes space for a session that is about to send, or is at it.
+    pub(crate) fn hold_space(&self, bytes: u64) -> Result<(), StoreError> {
+        self.judge_room(|limits, room, stats| {
+            admit::may_enter(limits, &room.fill(stats.0, stats.1), bytes)?;
+            room.hold(bytes);
+            Ok(())
+        })
+    }
+
+    /// `judge` gets the limits, the room, and messages and bytes in the queue.
+    fn judge_room(
+        &self,
+        judge: impl FnOnce(&Limits, &mut Room, (u64, u64)) -> Result<(), Refusal>,
+    ) -> Result<(), StoreError> {
+        let stats = {
+            let ledger = self.ledger();
+            ledger.may_write()?;
+            let stats = ledger.stats();
+            (stats.messages, stats.bytes)
+        };
+        let mut room = self.room();
+        let answer = match &room.full {
+            Some(why) => Err(Refusal {
+                reason: Refused::Space,
+                text: why.clone(),
+            }),
+            None => {
+                let limits = room.limits;
+                judge(&limits, &mut room, stats)
+            }
+        };
+        drop(room);
+        self.counted(answer)
+    }
+
+    fn counted(&self, answer: Result<(), Refusal>) -> Result<(), StoreError> {
+        answer.map_err(|refusal| {
+            self.events.metrics().refused(refusal.reason);
+            refusal.into()
+        })
+    }
+
     /// Nothing is written from now on; a restart recovers.
     pub(crate) fn stop(&self, reason: String) {
         let mut ledger = self.ledger();
         if ledger.stopped.is_none() {
             ledger.stopped = Some(reason.clone());
             drop(ledger);
-            self.events.emit(Event::QueueStopped { reason });
+            let event = Event::QueueStopped {
+                reason: reason.clone(),
+            };
+            self.events.emit(event);
+            self.failed.send_replace(Some(reason));
         }
         self.caught_up.notify_all();
     }

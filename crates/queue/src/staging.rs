@@ -40,11 +40,7 @@ impl DiskStaging {
     async fn add(&mut self, bytes: Bytes) -> Result<(), StoreError> {
         let mut writer = self.writer.take().ok_or_else(broken_off)?;
         // Space may have run short since it began: then it goes back at once, not at the end.
-        {
-            let ledger = self.shared.ledger();
-            ledger.may_write()?;
-            ledger.has_room()?;
-        }
+        self.shared.may_take()?;
         let written = blocking(move || writer.write(&bytes).map(|()| writer)).await?;
         self.writer = Some(written);
         Ok(())

@@ -6,9 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use relay_smtp::QueueId;
+use relay_smtp::{Host, QueueId};
 
+use crate::admit::Admission;
 use crate::body::{Body, Staging};
+use crate::fair::Sender;
 use crate::message::{Message, NewMessage, Settlement, Way};
 use crate::select::Select;
 
@@ -27,8 +29,21 @@ pub trait Store: Send + Sync + 'static {
     /// piece by piece: for large ones ([`crate::BIG_BYTES`]).
     fn stage(&self, id: QueueId) -> Later<'_, Result<Box<dyn Staging>, StoreError>>;
 
-    /// Whether a message would be accepted now, so that a sender can be told before it sends. Cheap.
-    fn may_accept(&self) -> Result<(), StoreError> {
+    /// Whether a session may begin. Cheap.
+    fn may_connect(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whether a message of this sender would be accepted now, so that it can be told before it sends, and
+    /// space for so many bytes, if it says how many; 0 if not. Cheap.
+    fn admit(&self, sender: &Sender, bytes: u64) -> Result<Admission, StoreError> {
+        let _ = (sender, bytes);
+        Ok(Admission::default())
+    }
+
+    /// Whether a message more may wait for this domain. Cheap.
+    fn admit_to(&self, domain: &Host) -> Result<(), StoreError> {
+        let _ = domain;
         Ok(())
     }
 
@@ -66,6 +81,17 @@ pub trait Store: Send + Sync + 'static {
     /// Counts kept up to date; cheap.
     fn stats(&self) -> Stats;
 
+    /// How it does; cheap, and answered also when the disk hangs.
+    fn condition(&self) -> Condition {
+        Condition::default()
+    }
+
+    /// Resolves with the reason when the queue has stopped by itself: nothing is written any more, and only
+    /// a restart recovers.
+    fn stopped(&self) -> Later<'_, String> {
+        Box::pin(std::future::pending())
+    }
+
     /// Everything accepted so far is on disk and the files are closed when this resolves.
     fn close(&self) -> Later<'_, ()>;
 }
@@ -99,6 +125,41 @@ pub struct Stats {
     /// Since start.
     pub commits: u64,
     pub records: u64,
+}
+
+/// How the queue does, for people and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// Why it does not do its work: it has stopped, or the disk does not answer.
+    pub trouble: Option<String>,
+    /// Why new mail is refused now; that ends by itself.
+    pub refusing: Option<String>,
+    /// None: the disk did not say.
+    pub space: Option<SpaceNow>,
+    pub files: FilesNow,
+    /// Changes that wait for the disk.
+    pub waiting: u64,
+    /// Changes that the index does not have yet.
+    pub index_behind: u64,
+}
+
+/// The disk's free space, and what is kept of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpaceNow {
+    pub free_bytes: u64,
+    /// What new mail may not take.
+    pub reserve_bytes: u64,
+    /// What sessions hold.
+    pub spoken_for_bytes: u64,
+}
+
+/// The queue's files, as they were a moment ago.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilesNow {
+    pub journal_bytes: u64,
+    pub journal_segments: u64,
+    pub index_bytes: u64,
+    pub quarantined: u64,
 }
 
 /// Who is at fault stands in the variant.

@@ -39,6 +39,18 @@ impl Client {
             .await
     }
 
+    /// An answer that is no JSON.
+    pub async fn get_text(&self, path: &str) -> Result<String, Trouble> {
+        let target = target(path, &Pairs::new());
+        let (status, body) = self
+            .exchange(Method::GET, target, "text/plain", Bytes::new())
+            .await?;
+        match status.is_success() {
+            true => Ok(String::from_utf8_lossy(&body).into_owned()),
+            false => Err(refusal(status, &body)),
+        }
+    }
+
     pub async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -70,12 +82,7 @@ impl Client {
         kind: &str,
         body: Bytes,
     ) -> Result<T, Trouble> {
-        let stream = self.connect().await?;
-        let exchanged = exchange(stream, method, target, kind, body);
-        let (status, body) = tokio::time::timeout(ANSWER_WITHIN, exchanged)
-            .await
-            .map_err(|_| lost("no answer for two minutes"))?
-            .map_err(lost)?;
+        let (status, body) = self.exchange(method, target, kind, body).await?;
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| {
                 Trouble::NotWell(format!(
@@ -84,6 +91,21 @@ impl Client {
             });
         }
         Err(refusal(status, &body))
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        target: String,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), Trouble> {
+        let stream = self.connect().await?;
+        let exchanged = exchange(stream, method, target, kind, body);
+        tokio::time::timeout(ANSWER_WITHIN, exchanged)
+            .await
+            .map_err(|_| lost("no answer for two minutes"))?
+            .map_err(lost)
     }
 
     /// The first socket that somebody listens on. One that is there but may not be used ends the

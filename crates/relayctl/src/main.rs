@@ -46,6 +46,11 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Every counter and state, as Prometheus is told; docs/metrics.md explains them
+    Metrics {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Look at messages and act on them
     Queue {
         #[command(subcommand)]
@@ -115,6 +120,7 @@ fn main() -> ExitCode {
         Command::Status { output } => {
             online(command::status::run(&client(), output.format(), &screen))
         }
+        Command::Metrics { output } => online(command::metrics::run(&client(), output.format())),
         Command::Queue { command } => online(command.run(&client(), &screen)),
         Command::Log(log) => online(log.run(&client(), &screen)),
         Command::Suppression { command } => online(command.run(&client(), &screen)),

@@ -24,13 +24,17 @@ pub fn stopping() {
 }
 
 /// Tells systemd twice in each watchdog interval that we are alive, with a line for
-/// `systemctl status`. Alive means more than running: a wedged queue does not answer.
+/// `systemctl status`. Alive means more than running: while the queue is wedged nothing is told, and
+/// systemd restarts us.
 pub async fn keep_watch(store: Arc<dyn Store>, shutdown: CancellationToken) {
     let every = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |limit| limit / 2);
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
             () = shutdown.cancelled() => return,
+        }
+        if store.condition().trouble.is_some() {
+            continue;
         }
         let stats = store.stats();
         let status = format!(

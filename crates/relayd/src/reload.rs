@@ -6,9 +6,10 @@ use arc_swap::ArcSwap;
 use relay_config::Config;
 use relay_deliver::{Delivery, World};
 use relay_observe::{Event, Events};
+use relay_queue::DiskStore;
 
-use crate::notify;
 use crate::settings::{Origin, Settings};
+use crate::{notify, wire};
 
 /// Knows where the settings come from and everybody who has a copy.
 pub struct Reloader {
@@ -19,6 +20,7 @@ pub struct Reloader {
     pub config: Arc<ArcSwap<Config>>,
     sending: Arc<World>,
     accepting: Arc<relay_submission::World>,
+    queue: Arc<DiskStore>,
     /// One reload at a time: two signals in a row must not mix their files.
     turn: tokio::sync::Mutex<()>,
 }
@@ -30,6 +32,7 @@ impl Reloader {
         sending: Arc<World>,
         delivery: Delivery,
         accepting: Arc<relay_submission::World>,
+        queue: Arc<DiskStore>,
         config: Arc<Config>,
     ) -> Reloader {
         Reloader {
@@ -39,6 +42,7 @@ impl Reloader {
             config: Arc::new(ArcSwap::new(config)),
             sending,
             accepting,
+            queue,
             turn: tokio::sync::Mutex::new(()),
         }
     }
@@ -76,6 +80,7 @@ impl Reloader {
             mut warnings,
         } = settings;
         warnings.extend(self.needs_restart(&config));
+        self.queue.set_limits(wire::limits(&config.queue));
         self.accepting
             .reload(relay_submission::Settings::new(&config), listener_tls);
         self.sending
@@ -106,6 +111,11 @@ impl Reloader {
             ("state.dir", old.state.dir != new.state.dir),
             ("[[listener]] address", addresses(&old) != addresses(new)),
             ("admin.socket", old.admin.socket != new.admin.socket),
+            (
+                "queue.busy_after, body_cache_bytes or index_cache_bytes",
+                fixed(&old.queue) != fixed(&new.queue),
+            ),
+            ("admin.http", old.admin.http != new.admin.http),
             ("dns.servers", old.dns.servers != new.dns.servers),
             ("log.history", old.log.history != new.log.history),
         ];
@@ -114,4 +124,10 @@ impl Reloader {
             .map(|(key, _)| format!("{key} has changed: it takes effect at the next restart"))
             .collect()
     }
+}
+
+/// What of `[queue]` holds from start to end.
+fn fixed(queue: &relay_config::Queue) -> (std::time::Duration, u64, u64) {
+    let memory = (queue.body_cache_bytes, queue.index_cache_bytes);
+    (queue.busy_after, memory.0, memory.1)
 }

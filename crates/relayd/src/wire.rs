@@ -14,7 +14,7 @@ use relay_deliver::tls::TlsClient;
 use relay_deliver::{Delivery, World};
 use relay_observe::{Clock, Event, Events, history};
 use relay_queue::disk::{DiskStore, Options};
-use relay_queue::{Message, Store};
+use relay_queue::{Limits, Message, Store};
 use relay_route::dns::HickoryResolver;
 use relay_route::{Resolver, Router};
 use relay_simulator::SimulatedNet;
@@ -28,7 +28,7 @@ use crate::settings::{Origin, Settings};
 use crate::stop::{GRACE, Signals, Wish};
 use crate::{notify, sandbox, sockets};
 
-/// Why relayd could not start. Texts for people.
+/// Why relayd could not start, or could not go on. Texts for people.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The operator's files are at fault.
@@ -37,14 +37,20 @@ pub enum StartError {
     /// The system refused something.
     #[error("{0}")]
     System(String),
+    /// The queue has stopped by itself: what comes next is a restart, which recovers.
+    #[error(
+        "the queue has stopped ({0}); relayd ends, so that it recovers when it is started again"
+    )]
+    Queue(String),
 }
 
 impl StartError {
-    /// As in sysexits.h: 78 EX_CONFIG, 71 EX_OSERR.
+    /// As in sysexits.h: 78 EX_CONFIG, 71 EX_OSERR, 74 EX_IOERR.
     pub fn exit_status(&self) -> u8 {
         match self {
             StartError::Configuration(_) => crate::EXIT_CONFIG,
             StartError::System(_) => 71,
+            StartError::Queue(_) => 74,
         }
     }
 }
@@ -57,8 +63,7 @@ pub fn run(origin: Origin, settings: Settings) -> Result<(), StartError> {
         .map_err(|error| StartError::System(format!("the runtime cannot start: {error}")))?;
     runtime.block_on(async {
         let running = Running::start(origin, settings).await?;
-        running.until_stopped().await;
-        Ok(())
+        running.until_stopped().await
     })
 }
 
@@ -87,7 +92,8 @@ impl Running {
         // Sockets first: a port that is taken must not cost a recovery of the queue.
         let listeners =
             sockets::bind(&config.listeners, &events).map_err(StartError::Configuration)?;
-        let store = open_queue(&config, clock, events.clone()).await?;
+        let queue = open_queue(&config, clock, events.clone()).await?;
+        let store: Arc<dyn Store> = queue.clone();
         let suppressions = open_suppressions(&config, clock, events.clone()).await?;
         let (resolver, dialer) = outside(&origin, &config, clock)?;
         let world = Arc::new(World {
@@ -127,6 +133,7 @@ impl Running {
             world,
             delivery.clone(),
             accepting,
+            queue,
             config,
         ));
         let admin = start_admin(
@@ -135,7 +142,8 @@ impl Running {
             store.clone(),
             suppressions,
             shutdown.clone(),
-        )?;
+        )
+        .await?;
         tokio::spawn(notify::keep_watch(store.clone(), shutdown.clone()));
         let running = Running {
             signals,
@@ -164,11 +172,8 @@ impl Running {
         notify::ready("relaying");
     }
 
-    async fn until_stopped(mut self) {
-        while self.signals.next().await == Wish::Reload {
-            // Refusals have been logged; the old settings stay.
-            let _ = self.reloader.reload().await;
-        }
+    async fn until_stopped(mut self) -> Result<(), StartError> {
+        let ended = self.end().await;
         notify::stopping();
         let sessions = self
             .delivery
@@ -193,6 +198,23 @@ impl Running {
         self.events.emit(Event::Stopped);
         if let Some(history) = self.events.history() {
             history.close();
+        }
+        ended
+    }
+
+    /// Serves until somebody wants the end, or the queue has come to one. A queue that has stopped takes and
+    /// records nothing any more: to stay would only keep clients from finding another relay.
+    async fn end(&mut self) -> Result<(), StartError> {
+        loop {
+            let wish = tokio::select! {
+                wish = self.signals.next() => wish,
+                reason = self.store.stopped() => return Err(StartError::Queue(reason)),
+            };
+            match wish {
+                // Refusals have been logged; the old settings stay.
+                Wish::Reload => drop(self.reloader.reload().await),
+                Wish::Stop => return Ok(()),
+            }
         }
     }
 }
@@ -230,13 +252,18 @@ async fn open_queue(
     config: &Config,
     clock: Clock,
     events: Events,
-) -> Result<Arc<dyn Store>, StartError> {
+) -> Result<Arc<DiskStore>, StartError> {
     let dir = config.state.dir.clone();
+    let options = Options {
+        limits: limits(&config.queue),
+        busy_after: config.queue.busy_after,
+        body_cache_bytes: usize::try_from(config.queue.body_cache_bytes).unwrap_or(usize::MAX),
+        index_cache_bytes: config.queue.index_cache_bytes,
+        ..Options::default()
+    };
     // Recovery reads the whole journal tail: off the async threads.
-    let opened = tokio::task::spawn_blocking(move || {
-        DiskStore::open(&dir, clock, events, Options::default())
-    })
-    .await;
+    let opened =
+        tokio::task::spawn_blocking(move || DiskStore::open(&dir, clock, events, options)).await;
     match opened {
         Ok(Ok(store)) => Ok(Arc::new(store)),
         Ok(Err(error)) => Err(StartError::Configuration(format!(
@@ -266,6 +293,19 @@ async fn open_suppressions(
     }
 }
 
+/// What `[queue]` says of what may come in; a reload changes it.
+pub fn limits(queue: &relay_config::Queue) -> Limits {
+    Limits {
+        messages_max: queue.messages_max,
+        bytes_max: queue.bytes_max.unwrap_or(u64::MAX),
+        reserve_bytes: queue.reserve_bytes,
+        reserve_percent: queue.reserve_percent,
+        close_percent: queue.close_percent,
+        share_percent: queue.share_percent,
+        ballast_bytes: queue.ballast_bytes,
+    }
+}
+
 type Outside = (Arc<dyn Resolver>, Arc<dyn Dialer>);
 
 /// DNS and network: the real ones, or the simulator.
@@ -283,7 +323,7 @@ fn outside(origin: &Origin, config: &Config, clock: Clock) -> Result<Outside, St
     Ok((Arc::new(resolver), Arc::new(TcpDialer)))
 }
 
-fn start_admin(
+async fn start_admin(
     reloader: &Arc<Reloader>,
     clock: Clock,
     store: Arc<dyn Store>,
@@ -309,13 +349,40 @@ fn start_admin(
         started: clock.now(),
         version: env!("CARGO_PKG_VERSION"),
     };
+    let world = Arc::new(world);
+    serve_http(&world, shutdown.clone()).await?;
     Ok(tokio::spawn(async move {
-        if let Err(error) =
-            relay_admin::serve(listener, Arc::new(world), shutdown.cancelled_owned()).await
-        {
+        if let Err(error) = relay_admin::serve(listener, world, shutdown.cancelled_owned()).await {
             tracing::error!("the operator's socket: {error}");
         }
     }))
+}
+
+/// /metrics and /healthz over TCP, where the configuration wants that.
+async fn serve_http(
+    world: &Arc<AdminWorld>,
+    shutdown: CancellationToken,
+) -> Result<(), StartError> {
+    let Some(address) = world.config.load().admin.http else {
+        return Ok(());
+    };
+    let refused =
+        |error| StartError::Configuration(format!("admin.http {address}: {error}; is it taken?"));
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(refused)?;
+    let bound = listener.local_addr().map_err(refused)?;
+    world.events.emit(Event::Listening {
+        address: format!("http://{bound}"),
+    });
+    let world = world.clone();
+    tokio::spawn(async move {
+        let served = relay_admin::watch::serve(listener, world, shutdown.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!("admin.http: {error}");
+        }
+    });
+    Ok(())
 }
 
 /// Joins submission to deliver, which do not see each other.

@@ -261,6 +261,12 @@ impl Session {
         }
     }
 
+    /// Whether a mail transaction is open: from the reply to MAIL to that to the message.
+    pub fn in_transaction(&self) -> bool {
+        let at_message = matches!(self.state, State::Data(_) | State::Asked(Question::Message));
+        self.transaction.is_some() || at_message
+    }
+
     /// Whether the client is between 354 and the end of its data.
     pub fn in_data(&self) -> bool {
         matches!(self.state, State::Data(_))

@@ -5,6 +5,7 @@
 //! [`Accepted`], certificates and users come in through [`World`].
 
 mod auth;
+mod held;
 mod limits;
 pub mod listener;
 mod session;

@@ -27,22 +27,26 @@ struct Inner {
 }
 
 /// Why a client is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     TooManySessions,
     TooManyFromAddress,
+    /// The queue says why.
+    NoSpace(String),
 }
 
 impl Refusal {
-    pub(crate) fn reply(self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         match self {
+            Refusal::NoSpace(why) => reply(421, 3, 2, why.as_str()),
             Refusal::TooManySessions => reply(421, 3, 2, "too many sessions, try again later"),
             Refusal::TooManyFromAddress => reply(421, 7, 0, "too many sessions from your address"),
         }
     }
 
-    pub(crate) fn reason(self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
+            Refusal::NoSpace(_) => "the disk is nearly full",
             Refusal::TooManySessions => "submission.sessions_max reached",
             Refusal::TooManyFromAddress => "submission.sessions_per_address_max reached",
         }

@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::limits::Refusal;
 use crate::session::{self, Peer};
 use crate::world::World;
 
@@ -129,7 +130,10 @@ impl Hall {
     {
         let settings = self.world.settings.load();
         let client = peer.address();
-        let place = self.world.counts.admit(client.ip(), &settings.submission);
+        let place = match self.world.store.may_connect() {
+            Ok(()) => self.world.counts.admit(client.ip(), &settings.submission),
+            Err(error) => Err(Refusal::NoSpace(error.to_string())),
+        };
         let place = match place {
             Ok(place) => place,
             Err(refusal) => {

@@ -11,7 +11,7 @@ use relay_message::header;
 use relay_message::received::{Encrypted, LoggedIn, Protocol, Trace, prepare};
 use relay_observe::Event as Happened;
 use relay_observe::crash::{self, CrashPoint};
-use relay_queue::{Arrival, Message, NewMessage, StoreError};
+use relay_queue::{Arrival, Message, NewMessage, Sender, StoreError};
 use relay_smtp::command::{Mail, Secret};
 use relay_smtp::server::{Auth, Channel, Event, Hello, Incoming, Session, reply};
 use relay_smtp::{Mailbox, Reply};
@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Verdict;
+use crate::held::Held;
 use crate::limits::{self, Trust};
 use crate::wire::Wire;
 use crate::world::{Certificate, Settings, World};
@@ -105,6 +106,7 @@ pub(crate) async fn run<S>(
         user: None,
         fruitless_since: Instant::now(),
         data_since: None,
+        held: None,
     };
     // The client has gone or does not read: there is nobody to tell.
     let _ = driver.run().await;
@@ -124,6 +126,8 @@ struct Driver<'a, S> {
     fruitless_since: Instant,
     /// None: not inside DATA.
     data_since: Option<Instant>,
+    /// Space for the transaction under way.
+    held: Option<Held>,
 }
 
 /// Whether the session goes on.
@@ -151,14 +155,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
                     return self.end(&mut chunk).await;
                 }
             }
+            if !self.dialogue.in_transaction() {
+                self.held = None;
+            }
             // Only now: the replies to pipelined commands go out together (RFC 2920 section 3.2).
             self.flush().await?;
             match self.read(&mut chunk).await? {
-                Read::Bytes(count) => self.dialogue.input(chunk.get(..count).unwrap_or_default()),
+                Read::Bytes(count) => self.take_in(chunk.get(..count).unwrap_or_default()),
                 Read::End => return Ok(()),
                 Read::Over(reply) => self.dialogue.close(reply),
             }
         }
+    }
+
+    fn take_in(&mut self, bytes: &[u8]) {
+        if let Some(held) = self.held.as_mut().filter(|_| self.dialogue.in_data()) {
+            held.received(bytes.len());
+        }
+        self.dialogue.input(bytes);
     }
 
     async fn handle(&mut self, event: Event, chunk: &mut [u8]) -> io::Result<Go> {
@@ -237,10 +251,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
         });
     }
 
-    fn mail(&self, mail: &Mail) -> Reply {
+    fn mail(&mut self, mail: &Mail) -> Reply {
         // Said before the client has sent it all.
-        if let Err(error) = self.world.store.may_accept() {
-            return refusal_of(&error);
+        let user = self.user.as_ref().map(|user| user.name.as_str());
+        let sender = Sender::of(user, self.peer.ip());
+        match self.world.store.admit(&sender, mail.size.unwrap_or(0)) {
+            Ok(admission) => self.held = Some(Held::new(admission)),
+            Err(error) => return refusal_of(&error),
         }
         let allowed = match &self.user {
             None => Ok(()),
@@ -258,7 +275,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
         match (self.trust, &self.user, self.auth) {
             (Trust::Trusted, _, _) | (Trust::Stranger, Some(_), _) => self
                 .suppressed(recipient)
-                .unwrap_or_else(|| reply(250, 1, 5, "recipient ok")),
+                .unwrap_or_else(|| match self.world.store.admit_to(recipient.host()) {
+                    Ok(()) => reply(250, 1, 5, "recipient ok"),
+                    Err(error) => refusal_of(&error),
+                }),
             (Trust::Stranger, None, Auth::Offered | Auth::Required) => {
                 reply(530, 7, 0, "log in first: relaying is for known users")
             }
@@ -292,6 +312,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
         if hops > self.settings.submission.received_headers_max as usize {
             let text = format!("mail loop: {hops} Received fields");
             self.answer(reply(554, 4, 6, text));
+            return Ok(());
+        }
+        if let Some(error) = self.held.as_ref().and_then(Held::refused) {
+            let refusal = refusal_of(error);
+            self.answer(refusal);
             return Ok(());
         }
         let new = self.new_message(incoming);
@@ -481,13 +506,19 @@ enum Client {
 /// Never 5yz: the client keeps the message and tries again.
 fn refusal_of(error: &StoreError) -> Reply {
     match error {
-        StoreError::Full(_) => reply(452, 3, 1, "the queue is full, try again later"),
+        StoreError::Full(why) => reply(452, 3, 1, format!("the queue is full: {}", ascii(why))),
         StoreError::Busy => reply(451, 3, 2, "the queue is busy, try again later"),
         StoreError::Disk(_)
         | StoreError::Stopped(_)
         | StoreError::Unknown(_)
         | StoreError::Taken(_) => reply(451, 3, 0, "the queue cannot take mail now"),
     }
+}
+
+/// The name of a user stands in some reasons; a reply is in ASCII, but for a client that has asked for
+/// more (RFC 6531 section 3.7.4).
+fn ascii(text: &str) -> String {
+    text.replace(|character: char| !character.is_ascii(), "?")
 }
 
 async fn start_tls<S: AsyncRead + AsyncWrite + Unpin>(

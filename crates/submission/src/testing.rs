@@ -13,9 +13,10 @@ use relay_observe::{Clock, Events};
 use relay_queue::memory::MemoryStore;
 use relay_queue::store::{Later, Settled};
 use relay_queue::{
-    Body, Message, NewMessage, Page, Select, Settlement, Staging, Stats, Store, StoreError, Way,
+    Admission, Body, Message, NewMessage, Page, Select, Sender, Settlement, Staging, Stats, Store,
+    StoreError, Way,
 };
-use relay_smtp::QueueId;
+use relay_smtp::{Host, QueueId};
 use relay_suppression::List;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -239,6 +240,12 @@ pub(crate) struct TestStore {
     pub(crate) failure: Mutex<Option<StoreError>>,
     /// What it says when asked whether it would accept.
     pub(crate) unwilling: Mutex<Option<StoreError>>,
+    /// And whether sessions may begin.
+    pub(crate) closed: Mutex<Option<StoreError>>,
+    /// A domain that gets nothing more.
+    pub(crate) crowded: Mutex<Option<String>>,
+    /// Who asked to be admitted, with how many bytes.
+    pub(crate) asked: Mutex<Vec<String>>,
 }
 
 impl TestStore {
@@ -248,6 +255,9 @@ impl TestStore {
             permits: Semaphore::new(1_000_000),
             failure: Mutex::default(),
             unwilling: Mutex::default(),
+            closed: Mutex::default(),
+            crowded: Mutex::default(),
+            asked: Mutex::default(),
         }
     }
 
@@ -285,9 +295,24 @@ impl Store for TestStore {
         self.inner.stage(id)
     }
 
-    fn may_accept(&self) -> Result<(), StoreError> {
+    fn may_connect(&self) -> Result<(), StoreError> {
+        let closed = self.closed.lock().expect("not poisoned").clone();
+        closed.map_or(Ok(()), Err)
+    }
+
+    fn admit(&self, sender: &Sender, bytes: u64) -> Result<Admission, StoreError> {
+        let mut asked = self.asked.lock().expect("not poisoned");
+        asked.push(format!("{sender}, {bytes} bytes"));
         let unwilling = self.unwilling.lock().expect("not poisoned").clone();
-        unwilling.map_or(Ok(()), Err)
+        unwilling.map_or(Ok(Admission::default()), Err)
+    }
+
+    fn admit_to(&self, domain: &Host) -> Result<(), StoreError> {
+        let crowded = self.crowded.lock().expect("not poisoned");
+        match crowded.as_deref() == Some(domain.to_string().as_str()) {
+            true => Err(StoreError::Full("space is short".to_owned())),
+            false => Ok(()),
+        }
     }
 
     fn settle(&self, settlement: Settlement) -> Later<'_, Result<Settled, StoreError>> {

@@ -210,6 +210,35 @@ async fn a_full_queue_says_so_to_mail() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_domain_that_holds_too_much_is_refused_and_other_recipients_are_not() {
+    let relay = Relay::new(TRUSTING);
+    *relay.store.crowded.lock().expect("not poisoned") = Some("crowded.example".to_owned());
+    let mut client = relay.greeted(LOCAL).await;
+    client.say("MAIL FROM:<a@app.example>").await;
+    let reply = client.say("RCPT TO:<a@crowded.example>").await;
+    assert!(
+        reply.starts_with("452 4.3.1 the queue is full: space is short"),
+        "{reply}"
+    );
+    let reply = client.say("RCPT TO:<a@other.example>").await;
+    assert!(reply.starts_with("250 "), "{reply}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_is_asked_for_the_user_or_client_and_the_size_that_was_said() {
+    let relay = Relay::new(TRUSTING);
+    let mut client = relay.greeted(LOCAL).await;
+    client.say("MAIL FROM:<a@app.example> SIZE=12345").await;
+    client.say("RSET").await;
+    client.say("MAIL FROM:<a@app.example>").await;
+    let asked = relay.store.asked.lock().expect("not poisoned").clone();
+    assert_eq!(
+        asked,
+        ["client 127.0.0.1, 12345 bytes", "client 127.0.0.1, 0 bytes"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_during_the_commit_is_told_of_and_its_message_is_sent() {
     let mut relay = Relay::new(TRUSTING);
     relay.store.hold();

@@ -10,7 +10,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use relay_observe::{Clock, Events};
 use relay_queue::{
-    DiskStore, Message, NewMessage, OpenError, Options, RecipientState, Settlement, State, Store,
+    DiskStore, Limits, Message, NewMessage, OpenError, Options, RecipientState, Settlement, State,
+    Store,
 };
 use relay_smtp::QueueId;
 
@@ -28,8 +29,11 @@ pub fn options(device: &Arc<RecordedDevice>) -> Options {
         index_every: Duration::from_millis(2),
         index_records: 20,
         index_cache_bytes: 1 << 20,
-        ballast_bytes: 64 << 10,
-        free_percent: 0,
+        limits: Limits {
+            ballast_bytes: 64 << 10,
+            reserve_percent: 0,
+            ..Limits::default()
+        },
         compact_bytes: 1200 << 10,
         carry_after: Duration::ZERO,
         device: device.clone(),
@@ -106,7 +110,7 @@ pub async fn life(
             }
             if matches!(end, End::Failure) {
                 device.sync_fails.store(true, Ordering::SeqCst);
-                while store.may_accept().is_ok() && working() {
+                while store.condition().trouble.is_none() && working() {
                     tokio::task::yield_now().await;
                 }
             }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use relay_observe::{Clock, Events};
 use relay_queue::{
-    DiskStore, Message, NewMessage, OpenError, Options, Select, Settlement, State, Store,
+    DiskStore, Limits, Message, NewMessage, OpenError, Options, Select, Settlement, State, Store,
 };
 use relay_smtp::QueueId;
 
@@ -17,10 +17,17 @@ pub fn options() -> Options {
     Options {
         segment_bytes: 64 << 10,
         index_cache_bytes: 1 << 20,
-        ballast_bytes: 64 << 10,
-        // The disk that the tests run on may be as full as it likes.
-        free_percent: 0,
+        limits: limits(),
         ..Options::default()
+    }
+}
+
+/// The disk that the tests run on may be as full as it likes.
+pub fn limits() -> Limits {
+    Limits {
+        ballast_bytes: 64 << 10,
+        reserve_percent: 0,
+        ..Limits::default()
     }
 }
 

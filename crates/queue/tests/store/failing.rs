@@ -8,7 +8,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use relay_observe::{Clock, Events};
-use relay_queue::{Device, DiskStore, Options, Space, State, Store, StoreError, SystemDevice};
+use relay_queue::{
+    Device, DiskStore, Limits, Options, Sender, Space, State, Store, StoreError, SystemDevice,
+};
 
 use crate::common::*;
 use crate::reclaim::until;
@@ -84,6 +86,10 @@ impl Switched {
     }
 }
 
+fn may_accept(store: &dyn Store) -> Result<(), StoreError> {
+    store.admit(&Sender::Ours, 0).map(drop)
+}
+
 fn switched(directory: &Path) -> (Arc<Switched>, DiskStore) {
     switched_with(directory, options())
 }
@@ -105,8 +111,14 @@ async fn after_a_failed_sync_nothing_is_promised_until_a_restart_and_nothing_is_
     let (device, store) = switched(directory.path());
     let first = store.accept(message(&store, "first")).await.unwrap();
     device.sync_fails.store(true, Ordering::SeqCst);
+    assert_eq!(store.condition().trouble, None);
     let failed = store.accept(message(&store, "second")).await;
     assert!(matches!(failed, Err(StoreError::Stopped(_))), "{failed:?}");
+    // Whoever runs the queue hears of it: relayd ends, so that it is started again.
+    let reason = store.stopped().await;
+    assert!(reason.contains("the disk is gone"), "{reason}");
+    let trouble = store.condition().trouble.unwrap();
+    assert!(trouble.contains("the disk is gone"), "{trouble}");
     device.sync_fails.store(false, Ordering::SeqCst);
     let refused = store.accept(message(&store, "third")).await;
     assert!(matches!(refused, Err(StoreError::Stopped(_))));
@@ -114,7 +126,7 @@ async fn after_a_failed_sync_nothing_is_promised_until_a_restart_and_nothing_is_
         .settle(settle_all(&first, State::Delivered, "250"))
         .await;
     assert!(matches!(refused, Err(StoreError::Stopped(_))));
-    assert!(matches!(store.may_accept(), Err(StoreError::Stopped(_))));
+    assert!(matches!(may_accept(&store), Err(StoreError::Stopped(_))));
     drop(store);
 
     let store = open(directory.path());
@@ -136,7 +148,7 @@ async fn a_full_disk_refuses_new_mail_and_takes_it_again_when_there_is_space() {
     }
     device.write_full.store(false, Ordering::SeqCst);
     until("it has looked at the disk again", || {
-        store.may_accept().is_ok()
+        may_accept(&store).is_ok()
     })
     .await;
     store.accept(message(&store, "after")).await.unwrap();
@@ -166,7 +178,7 @@ async fn without_space_for_the_next_segment_it_is_full_and_goes_on_later() {
     assert!((1..9).contains(&accepted), "{accepted}");
     device.preallocate_full.store(false, Ordering::SeqCst);
     until("it has looked at the disk again", || {
-        store.may_accept().is_ok()
+        may_accept(&store).is_ok()
     })
     .await;
     store.accept(message(&store, &body)).await.unwrap();
@@ -233,34 +245,47 @@ async fn on_a_full_disk_the_ballast_goes_so_that_outcomes_can_be_written() {
 async fn with_little_space_mail_is_refused_deliveries_go_on_and_it_recovers_by_itself() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options {
-        free_percent: 10,
+        limits: Limits {
+            reserve_percent: 10,
+            ..limits()
+        },
         index_every: Duration::from_millis(1),
         ..options()
     };
     let (device, store) = switched_with(directory.path(), options);
     device.free_bytes.store(50 << 30, Ordering::SeqCst);
-    until("there is space", || store.may_accept().is_ok()).await;
+    until("there is space", || may_accept(&store).is_ok()).await;
     let message_before = store.accept(message(&store, "before")).await.unwrap();
-    device.free_bytes.store(1 << 30, Ordering::SeqCst);
-    until("space is short", || store.may_accept().is_err()).await;
+    device.free_bytes.store(3 << 30, Ordering::SeqCst);
+    until("space is short", || may_accept(&store).is_err()).await;
     let refused = store.accept(message(&store, "refused")).await.unwrap_err();
     assert!(matches!(refused, StoreError::Full(_)));
-    assert!(refused.to_string().contains("1024 MiB free"), "{refused}");
+    assert!(refused.to_string().contains("3072 MiB free"), "{refused}");
     let delivered = settle_all(&message_before, State::Delivered, "250 ok");
     store.settle(delivered).await.unwrap();
+    assert!(store.may_connect().is_ok());
+    device.free_bytes.store(100 << 20, Ordering::SeqCst);
+    until("sessions are turned away", || store.may_connect().is_err()).await;
+    assert!(store.condition().refusing.unwrap().contains("100 MiB free"));
     device.free_bytes.store(50 << 30, Ordering::SeqCst);
-    until("there is space again", || store.may_accept().is_ok()).await;
+    until("there is space again", || may_accept(&store).is_ok()).await;
     store.accept(message(&store, "after")).await.unwrap();
 }
 
 #[tokio::test]
 async fn limits_by_messages_and_by_bytes_refuse_new_mail_only() {
     let by_messages = Options {
-        messages_max: 2,
+        limits: Limits {
+            messages_max: 2,
+            ..limits()
+        },
         ..options()
     };
     let by_bytes = Options {
-        bytes_max: 100,
+        limits: Limits {
+            bytes_max: 100,
+            ..limits()
+        },
         ..options()
     };
     for (options, word) in [(by_messages, "messages"), (by_bytes, "MiB")] {
@@ -318,4 +343,75 @@ async fn a_segment_that_has_vanished_is_said_to_be_missing() {
     let error = store.body(message.id).await.unwrap_err();
     assert!(matches!(error, StoreError::Disk(_)), "{error:?}");
     assert!(error.to_string().contains("missing"), "{error}");
+}
+
+#[tokio::test]
+async fn what_sessions_hold_is_not_given_to_others_and_comes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        limits: Limits {
+            reserve_percent: 10,
+            ..limits()
+        },
+        index_every: Duration::from_millis(1),
+        ..options()
+    };
+    let (device, store) = switched_with(directory.path(), options);
+    // 4 GiB are kept, so one is left.
+    device.free_bytes.store(5 << 30, Ordering::SeqCst);
+    let app = Sender::of(Some("app"), None);
+    until("it has looked at the disk", || {
+        store.admit(&app, 2 << 30).is_err()
+    })
+    .await;
+    let said = store.admit(&app, 600 << 20).unwrap();
+    let mut growing = store.admit(&app, 0).unwrap();
+    growing.hold(300 << 20).unwrap();
+    growing.hold(200 << 20).unwrap();
+    let refused = growing.hold(500 << 20).unwrap_err();
+    assert!(matches!(refused, StoreError::Full(_)), "{refused}");
+    assert_eq!(store.condition().space.unwrap().spoken_for_bytes, 900 << 20);
+    drop(said);
+    growing.hold(500 << 20).unwrap();
+    drop(growing);
+    assert_eq!(store.condition().space.unwrap().spoken_for_bytes, 0);
+    store.admit(&app, 1000 << 20).unwrap();
+}
+
+#[tokio::test]
+async fn shares_are_known_again_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let few = || Options {
+        limits: Limits {
+            messages_max: 10,
+            ..limits()
+        },
+        ..options()
+    };
+    let (_, store) = switched_with(directory.path(), few());
+    for _ in 0..9 {
+        store.accept(message(&store, "body")).await.unwrap();
+    }
+    store.close().await;
+    drop(store);
+    let (_, store) = switched_with(directory.path(), few());
+    let billing = Sender::of(Some("billing"), None);
+    let refused = store.admit(&billing, 0).map(drop);
+    assert!(refused.is_ok(), "nine of ten are his share");
+    let to = relay_smtp::Host::Domain(relay_smtp::Domain::parse("to.example").unwrap());
+    store.set_limits(Limits {
+        share_percent: 80,
+        ..few().limits
+    });
+    let refused = store.admit(&billing, 0).unwrap_err().to_string();
+    assert!(
+        refused.contains("user billing holds 9 messages"),
+        "{refused}"
+    );
+    let refused = store.admit_to(&to).unwrap_err().to_string();
+    assert!(
+        refused.contains("mail for to.example holds 9 messages"),
+        "{refused}"
+    );
+    store.admit(&Sender::of(Some("other"), None), 0).unwrap();
 }

@@ -4,6 +4,7 @@ pub mod act;
 pub mod config;
 pub mod flush;
 pub mod log;
+pub mod metrics;
 pub mod policy;
 pub mod queue;
 pub mod reload;

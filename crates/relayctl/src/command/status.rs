@@ -56,13 +56,13 @@ fn render(status: &StatusView, now: Timestamp, screen: &Screen) -> String {
     lines.join("\n")
 }
 
-fn queue(status: &StatusView) -> [String; 2] {
+fn queue(status: &StatusView) -> Vec<String> {
     let queue = &status.queue;
     let oldest = match queue.oldest_age {
         Some(age) => format!(", the oldest {} old", text::span(age)),
         None => String::new(),
     };
-    [
+    let mut lines = vec![
         format!(
             "Queue        {}, {}{oldest}",
             text::count(queue.messages, "message"),
@@ -78,7 +78,21 @@ fn queue(status: &StatusView) -> [String; 2] {
                 _ => " (until relayctl queue release)",
             }
         ),
-    ]
+    ];
+    if let (Some(free), Some(kept)) = (queue.free_bytes, queue.reserve_bytes) {
+        let quarantined = match queue.quarantined {
+            0 => String::new(),
+            count => format!("; {count} in quarantine"),
+        };
+        lines.push(format!(
+            "Disk         {} free, {} kept; journal {}, index {}{quarantined}",
+            text::size(free),
+            text::size(kept),
+            text::size(queue.journal_bytes),
+            text::size(queue.index_bytes)
+        ));
+    }
+    lines
 }
 
 fn flow(status: &StatusView, screen: &Screen) -> [String; 2] {
@@ -210,6 +224,11 @@ mod tests {
                 bytes: 34_000,
                 oldest: Some(samples::at(-3_600)),
                 oldest_age: Some(3_600),
+                free_bytes: Some(20 << 30),
+                reserve_bytes: Some(4 << 30),
+                journal_bytes: 64 << 20,
+                index_bytes: 1 << 20,
+                ..QueueStatus::default()
             },
             counts: Counts {
                 accepted: 100,
@@ -236,6 +255,7 @@ mod tests {
 
             Queue        12 messages, 34 kB, the oldest 1h old
             Recipients   3 not tried yet, 9 deferred, 0 held
+            Disk         21 GB free, 4.3 GB kept; journal 67 MB, index 1.0 MB
             Since start  100 messages accepted; 80 delivered, 8 bounced, 0 discarded; 14 deferrals
             Per minute   4 accepted, 3.5 delivered, 0 bounced, 0 deferred"#]]
         .assert_eq(&render(&status(), samples::now(), &Screen::plain()));
@@ -280,6 +300,7 @@ mod tests {
 
             Queue        12 messages, 34 kB, the oldest 1h old
             Recipients   3 not tried yet, 9 deferred, 0 held
+            Disk         21 GB free, 4.3 GB kept; journal 67 MB, index 1.0 MB
             Since start  100 messages accepted; 80 delivered, 8 bounced, 0 discarded; 14 deferrals
             Per minute   4 accepted, 3.5 delivered, 0 bounced, 0 deferred
 
