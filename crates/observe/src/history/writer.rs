@@ -186,6 +186,7 @@ impl Writer {
         let Some(first) = entries.first() else {
             return Ok(0);
         };
+        leave_room(&self.options.dir)?;
         let most = self.segment_bytes_max;
         let open = self.open_for(first.at)?;
         let mut text = Vec::with_capacity(entries.len() * 512);
@@ -315,6 +316,22 @@ impl Open {
     }
 }
 
+/// What is left of a disk that is nearly full belongs to the queue, which must write down what became of
+/// mail.
+fn leave_room(dir: &Path) -> io::Result<()> {
+    let disk = rustix::fs::statvfs(dir)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    match is_short(bytes(disk.f_bavail), bytes(disk.f_blocks)) {
+        true => Err(io::Error::other("the disk is nearly full")),
+        false => Ok(()),
+    }
+}
+
+/// Less than a twentieth, of large disks less than 1 GiB.
+fn is_short(free: u64, total: u64) -> bool {
+    free < (total / 20).min(1 << 30)
+}
+
 fn lock(dir: &Path) -> io::Result<File> {
     let path = dir.join("LOCK");
     let file = File::options()
@@ -331,4 +348,17 @@ fn lock(dir: &Path) -> io::Result<File> {
 /// The UTC day.
 fn day(at: Timestamp) -> i64 {
     at.as_second().div_euclid(86_400)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_a_disk_is_left_to_the_queue() {
+        const GIB: u64 = 1 << 30;
+        assert!(is_short(0, GIB) && is_short(GIB / 21, GIB));
+        assert!(!is_short(GIB / 19, GIB));
+        assert!(is_short(GIB - 1, 1000 * GIB) && !is_short(GIB, 1000 * GIB));
+    }
 }

@@ -101,6 +101,17 @@ fn headline(entry: &Entry) -> (String, Option<Tone>) {
             (format!("{recipient}: sent by an operator over {way}"), None)
         }
         "recipient_discarded" => (format!("{recipient}: deleted by an operator"), None),
+        "suppression_added" => {
+            let until = match entry.until {
+                Some(until) => format!(" until {}", text::time(until)),
+                None => String::new(),
+            };
+            (
+                format!("{recipient}: not to be tried again{until}"),
+                Some(Tone::Warning),
+            )
+        }
+        "suppression_removed" => (format!("{recipient}: may be tried again"), None),
         "dsn_queued" => {
             let about = entry
                 .of

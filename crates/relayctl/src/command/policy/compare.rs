@@ -139,12 +139,13 @@ fn decide_again(entry: &Entry, table: &Table) -> Option<Decision> {
     };
     if let Some(failure) = entry.failure {
         // A message's age has no phase of its own; it is decided as relayd does.
-        let context = match failure {
-            Failure::Expired => Context {
-                domain: domain.as_deref(),
-                ..Context::of(Phase::Rcpt)
-            },
-            _ => context,
+        let of_age = Context {
+            domain: domain.as_deref(),
+            ..Context::of(Phase::Rcpt)
+        };
+        let context = match failure == Failure::Expired {
+            true => of_age,
+            false => context,
         };
         return Some(decide(table, Stimulus::Failure(failure), &context));
     }
