@@ -7,9 +7,10 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use relay_observe::CrashPoint;
-use relay_observe::crash::VARIABLE;
+use relay_observe::crash::{SMALL_FILES, VARIABLE};
 use relay_testkit::{Mx, Network, Relay, Started, within_patience};
 
+use crate::KILLS_PER_SERIES;
 use crate::history::{History, Life, Offered, hostname};
 use crate::load::{self, domain};
 
@@ -31,9 +32,11 @@ pub fn run(seed: u64, kills: u64) -> History {
     let mut relay = world.relay();
     let mut history = History::default();
     let mut life: Life = 1;
-    let offset = rng.random_range(0..CrashPoint::ALL.len() as u64 * 2);
+    // Series have numbers that follow each other: so they go through the points in turn.
+    let offset = (seed % CrashPoint::ALL.len() as u64) * KILLS_PER_SERIES;
     for kill in 0..kills {
         let end = end(kill + offset, &mut rng);
+        set_files(&mut relay, end, &mut rng);
         live(&mut relay, end, seed, life, &mut history);
         rename(&relay, life);
         life += 1;
@@ -59,8 +62,23 @@ fn end(turn: u64, rng: &mut StdRng) -> End {
         CrashPoint::PeerSaid250 => 80,
         CrashPoint::DsnCommitted => 20,
         CrashPoint::HalfOfRecovery => 15,
+        CrashPoint::HalfOfReclaim => 6,
+        // Before the copy is in use, and after.
+        CrashPoint::HalfOfCompaction => 2,
     };
     End::At(point, rng.random_range(1..=nth_max))
+}
+
+/// In small files, segments are given back and the index is compacted all the time; in others never.
+fn set_files(relay: &mut Relay, end: End, rng: &mut StdRng) {
+    let small = match end {
+        End::At(CrashPoint::HalfOfReclaim | CrashPoint::HalfOfCompaction, _) => true,
+        End::At(_, _) | End::After(_) | End::Starting(_) => rng.random(),
+    };
+    match small {
+        true => relay.set_variables(&[(SMALL_FILES, "1")]),
+        false => relay.set_variables(&[]),
+    }
 }
 
 /// One life: start, load, death.

@@ -14,15 +14,21 @@ pub enum CrashPoint {
     DsnCommitted,
     /// One more record of the journal has been replayed at start.
     HalfOfRecovery,
+    /// A message has been copied out of an old segment, or such a segment is about to be deleted.
+    HalfOfReclaim,
+    /// The index has been copied: before the copy is the one in use, and again after it.
+    HalfOfCompaction,
 }
 
 impl CrashPoint {
-    pub const ALL: [CrashPoint; 5] = [
+    pub const ALL: [CrashPoint; 7] = [
         CrashPoint::BodyStored,
         CrashPoint::Committed,
         CrashPoint::PeerSaid250,
         CrashPoint::DsnCommitted,
         CrashPoint::HalfOfRecovery,
+        CrashPoint::HalfOfReclaim,
+        CrashPoint::HalfOfCompaction,
     ];
 
     /// As [`VARIABLE`] names it.
@@ -33,12 +39,22 @@ impl CrashPoint {
             CrashPoint::PeerSaid250 => "peer-said-250",
             CrashPoint::DsnCommitted => "dsn-committed",
             CrashPoint::HalfOfRecovery => "half-of-recovery",
+            CrashPoint::HalfOfReclaim => "half-of-reclaim",
+            CrashPoint::HalfOfCompaction => "half-of-compaction",
         }
     }
 }
 
 /// Names the point: `committed`, or `committed:7` for the seventh time that it is come by.
 pub const VARIABLE: &str = "RELAYD_CRASH_AT";
+
+/// Set to anything: the queue's files are small, so that what takes days of mail comes about in seconds.
+pub const SMALL_FILES: &str = "RELAYD_SMALL_FILES";
+
+/// Whether a test has asked for small files. Debug builds only.
+pub fn small_files() -> bool {
+    cfg!(debug_assertions) && std::env::var_os(SMALL_FILES).is_some()
+}
 
 /// Ends the process as a SIGKILL does, if [`VARIABLE`] says so. Debug builds only: a feature of its own
 /// would have every test run build the program twice.

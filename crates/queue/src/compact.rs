@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use relay_observe::crash::{self, CrashPoint};
+
 use crate::files::Layout;
 use crate::index::{Index, IndexError};
 use crate::shared::Options;
@@ -44,9 +46,11 @@ pub(crate) fn compact(
     }
     let copy = Index::open(&*options.device, &path, options.index_cache_bytes)?;
     index.copy_into(&copy)?;
+    crash::at(CrashPoint::HalfOfCompaction);
     layout
         .write_current(number + 1)
         .map_err(files(layout.root()))?;
+    crash::at(CrashPoint::HalfOfCompaction);
     // Removed at the next start if not now.
     let _ = layout.remove_index(number);
     Ok(copy)

@@ -108,8 +108,8 @@ impl Layout {
         Ok(numbers)
     }
 
-    /// Puts an index that cannot be used aside, for whoever wants to know why.
-    pub(crate) fn set_index_aside(&self, number: u32) -> io::Result<()> {
+    /// Puts an index that cannot be used aside, for whoever wants to know why, with the reason beside it.
+    pub(crate) fn set_index_aside(&self, number: u32, reason: &str) -> io::Result<()> {
         let from = self.index(number);
         let to = self.quarantine().join(format!("index-{number}"));
         if !from.exists() {
@@ -118,6 +118,8 @@ impl Layout {
         if to.exists() {
             self.device.remove_tree(&to)?;
         }
+        let beside = to.with_extension("reason");
+        write_synced(&*self.device, &beside, reason.as_bytes())?;
         self.device.rename(&from, &to)
     }
 

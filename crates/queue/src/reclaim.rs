@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::Arc;
 
+use relay_observe::crash::{self, CrashPoint};
 use relay_observe::{Clock, Event};
 use relay_smtp::QueueId;
 use tokio::sync::{Semaphore, oneshot};
@@ -73,9 +74,18 @@ impl Reclaim {
         let reached = applied.position.segment;
         let keep_from = self.needed.map_or(reached, |needed| needed.min(reached));
         while self.first_segment < keep_from {
-            let path = segment::path(&self.shared.layout.journal(), self.first_segment);
+            let directory = self.shared.layout.journal();
+            let path = segment::path(&directory, self.first_segment);
+            let device = &*self.shared.options.device;
+            crash::at(CrashPoint::HalfOfReclaim);
+            // Synced one by one: if a power cut brought this one back without the next one, a rebuild would bring
+            // its messages back without their ends.
+            let gone = remove_if_there(device, &path);
             // Tried again the next time if it fails; it costs space only.
-            if remove_if_there(&*self.shared.options.device, &path).is_err() {
+            if gone
+                .and_then(|()| device.sync_directory(&directory))
+                .is_err()
+            {
                 return;
             }
             self.first_segment += 1;
@@ -181,6 +191,7 @@ impl Reclaim {
             reply,
             _permit: permit,
         })?;
+        crash::at(CrashPoint::HalfOfReclaim);
         Ok(Some(answer))
     }
 

@@ -172,11 +172,10 @@ struct Opened {
     standing: Standing,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Current,
-    /// Begun empty, to be filled from the journal.
-    New,
+    /// Begun empty, to be filled from the journal, because of this.
+    New(String),
 }
 
 /// Why an index cannot be used.
@@ -255,6 +254,7 @@ impl Recovery<'_> {
             None => "there is none".to_owned(),
         };
         if !segments.is_empty() {
+            let reason = reason.clone();
             self.events.emit(Event::IndexRebuilt { reason });
         }
         let number = highest.max(current.unwrap_or(0)) + 1;
@@ -271,7 +271,7 @@ impl Recovery<'_> {
         let opened = Opened {
             open,
             number,
-            standing: Standing::New,
+            standing: Standing::New(reason),
         };
         Ok((opened, Ledger::new(start, self.options.remembered)))
     }
@@ -494,13 +494,13 @@ impl Recovery<'_> {
     /// Names a rebuilt index in `CURRENT`, now that it is complete and on disk.
     fn make_current(&self, index: &Opened) -> Result<(), OpenError> {
         let in_root = || at(self.layout.root());
-        match index.standing {
+        match &index.standing {
             Standing::Current => Ok(()),
-            Standing::New => {
+            Standing::New(reason) => {
                 let old = self.layout.current();
                 self.layout.write_current(index.number).map_err(in_root())?;
                 match old {
-                    Some(old) => self.layout.set_index_aside(old).map_err(in_root()),
+                    Some(old) => self.layout.set_index_aside(old, reason).map_err(in_root()),
                     None => Ok(()),
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use relay_observe::metric::Refused;
-use relay_observe::{Event, Events};
+use relay_observe::{Event, Events, crash};
 use relay_smtp::{Host, QueueId};
 use tokio::sync::watch;
 
@@ -75,6 +75,29 @@ impl Default for Options {
             compact_bytes: 128 << 20,
             carry_after: Duration::from_secs(86_400),
             device: Arc::new(SystemDevice),
+        }
+    }
+}
+
+impl Options {
+    /// The same, or with small files where a test of a debug build has asked for them: under load, segments are given
+    /// back and the index is compacted every second then.
+    #[must_use]
+    pub fn or_small_for_a_test(self) -> Options {
+        match crash::small_files() {
+            false => self,
+            true => Options {
+                segment_bytes: 256 << 10,
+                body_cache_bytes: 64 << 10,
+                index_every: Duration::from_millis(50),
+                limits: Limits {
+                    ballast_bytes: 256 << 10,
+                    ..self.limits
+                },
+                compact_bytes: 400 << 10,
+                carry_after: Duration::ZERO,
+                ..self
+            },
         }
     }
 }

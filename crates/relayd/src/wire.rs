@@ -262,6 +262,7 @@ async fn open_queue(
         ..Options::default()
     };
     // Recovery reads the whole journal tail: off the async threads.
+    let options = options.or_small_for_a_test();
     let opened =
         tokio::task::spawn_blocking(move || DiskStore::open(&dir, clock, events, options)).await;
     match opened {

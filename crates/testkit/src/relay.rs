@@ -20,6 +20,8 @@ pub struct Relay {
     program: PathBuf,
     dir: TempDir,
     child: Option<Child>,
+    /// Of the environment, at every start.
+    variables: Vec<(String, String)>,
     log: Arc<Mutex<Vec<String>>>,
     /// Reads the log of `child`; ends when relayd has.
     reader: Option<JoinHandle<()>>,
@@ -69,6 +71,7 @@ impl Relay {
             program: PathBuf::from(program),
             dir,
             child: None,
+            variables: Vec::new(),
             log: Arc::default(),
             reader: None,
             submission: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -85,6 +88,12 @@ impl Relay {
         let text = std::fs::read_to_string(&path).expect("the configuration is there");
         assert!(text.contains(old), "the configuration has no {old:?}");
         std::fs::write(path, text.replace(old, new)).expect("the configuration can be written");
+    }
+
+    /// Variables of the environment for every start from now on; those set before are forgotten.
+    pub fn set_variables(&mut self, variables: &[(&str, &str)]) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.variables = variables.iter().map(owned).collect();
     }
 
     /// SIGKILL: nothing is tidied up.
@@ -168,6 +177,7 @@ impl Relay {
         let mut child = Command::new(&self.program)
             .arg("--config")
             .arg(self.dir().join("relayd.toml"))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

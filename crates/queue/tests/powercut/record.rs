@@ -67,6 +67,35 @@ pub struct Recording {
     pub directories: HashSet<Node>,
 }
 
+impl Recording {
+    /// How often something was done, by what is told of it and a part of the file's name.
+    pub fn count(&self, what: What, name: &str) -> usize {
+        let is = |action: &&Action| match (action, what) {
+            (Action::Make(made, _), What::Made) => made.name.to_string_lossy().contains(name),
+            (Action::Remove(gone), What::Removed) => gone.name.to_string_lossy().contains(name),
+            (Action::Rename(_, new, _), What::Renamed) => new.name.to_string_lossy().contains(name),
+            (_, What::Made | What::Removed | What::Renamed) => false,
+        };
+        self.actions.iter().filter(is).count()
+    }
+
+    /// Writes that begin with a record of that kind.
+    pub fn records(&self, kind: u8) -> usize {
+        let is = |action: &&Action| match action {
+            Action::Write(_, _, bytes) => bytes.starts_with(b"rlyJ") && bytes.get(5) == Some(&kind),
+            _ => false,
+        };
+        self.actions.iter().filter(is).count()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    Made,
+    Removed,
+    Renamed,
+}
+
 /// Records while it is kept. One at a time in a process: others wait.
 pub struct Recorder {
     _alone: MutexGuard<'static, ()>,

@@ -20,7 +20,7 @@ pub struct Tally {
     pub actions: usize,
     pub promises: usize,
     /// Indexes that were set aside.
-    pub rebuilt: usize,
+    pub rebuilt: Vec<String>,
     /// Records that were set aside.
     pub quarantined: Vec<String>,
     pub wrong: Vec<String>,
@@ -31,7 +31,7 @@ impl Tally {
         self.cuts += other.cuts;
         self.actions += other.actions;
         self.promises += other.promises;
-        self.rebuilt += other.rebuilt;
+        self.rebuilt.extend(other.rebuilt.iter().cloned());
         self.quarantined.extend(other.quarantined.iter().cloned());
         self.wrong.extend(other.wrong.iter().cloned());
     }
@@ -51,7 +51,7 @@ impl Tally {
             quarantined,
             wrong,
         } = self;
-        let (wrong, quarantined) = (wrong.len(), quarantined.len());
+        let (wrong, quarantined, rebuilt) = (wrong.len(), quarantined.len(), rebuilt.len());
         format!(
             "{cuts} cuts in {actions} recorded actions, {promises} promises judged: {wrong} broken; \
              {rebuilt} indexes rebuilt, {quarantined} records quarantined"
@@ -80,7 +80,7 @@ fn runtime() -> tokio::runtime::Runtime {
 async fn series(seed: u64, cuts: usize) -> Tally {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut tally = Tally::default();
-    let ends = [End::Kill, End::Close, End::Failure, End::Close];
+    let ends = [End::Kill, End::Drained, End::Failure, End::Close];
     let root = scratch();
     let recorded = record(root.path(), Facts::default(), rng.random(), 40, &ends).await;
     let mut first = match recorded {
@@ -162,7 +162,10 @@ impl Cuts {
         let (root, mut name) = self.cut(at, rng, |_| false);
         if rng.random_range(0..5) == 0 {
             // The index can be rebuilt at any time.
-            delete_index(&root.path().join("state"));
+            let state = root.path().join("state");
+            if state.exists() {
+                delete_index(&state);
+            }
             name.push_str(", without index");
         }
         judge(root.path(), &self.recorded.facts, at, &name, tally).await;
@@ -235,10 +238,13 @@ async fn judge(root: &Path, facts: &Facts, cut: usize, name: &str, tally: &mut T
     store.close().await;
     for path in files(&root.join("state/quarantine")) {
         let file = path.file_name().unwrap().to_string_lossy();
-        tally.rebuilt += usize::from(file.starts_with("index-"));
         if file.ends_with(".reason") {
             let reason = std::fs::read_to_string(&path).unwrap();
-            tally.quarantined.push(format!("{name}: {file}: {reason}"));
+            let list = match file.starts_with("index-") {
+                true => &mut tally.rebuilt,
+                false => &mut tally.quarantined,
+            };
+            list.push(format!("{name}: {file}: {reason}"));
         }
     }
 }
@@ -253,7 +259,7 @@ pub fn scratch() -> tempfile::TempDir {
 /// Work of some lives, and where it was done.
 pub fn recorded(seed: u64) -> (tempfile::TempDir, Recorded) {
     let root = scratch();
-    let ends = [End::Kill, End::Close, End::Failure];
+    let ends = [End::Kill, End::Drained, End::Failure];
     let recorded = record(root.path(), Facts::default(), seed, 40, &ends);
     let recorded = runtime().block_on(recorded);
     (
@@ -273,7 +279,7 @@ pub fn forgetful(
     let mut rng = StdRng::seed_from_u64(seed);
     let all = Cuts::new(recorded, "forgetful".to_owned());
     runtime().block_on(async {
-        while tally.cuts < cuts && tally.wrong.is_empty() && tally.rebuilt == 0 {
+        while tally.cuts < cuts && tally.wrong.is_empty() && tally.rebuilt.is_empty() {
             let at = all.anywhere(&mut rng);
             let (root, name) = all.cut(at, &mut rng, forgotten);
             judge(root.path(), &all.recorded.facts, at, &name, &mut tally).await;

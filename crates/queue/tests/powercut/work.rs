@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -34,7 +34,7 @@ pub fn options(device: &Arc<RecordedDevice>) -> Options {
             reserve_percent: 0,
             ..Limits::default()
         },
-        compact_bytes: 1200 << 10,
+        compact_bytes: 540 << 10,
         carry_after: Duration::ZERO,
         device: device.clone(),
         ..Options::default()
@@ -47,9 +47,11 @@ pub fn open(directory: &Path, device: &Arc<RecordedDevice>) -> Result<DiskStore,
 }
 
 /// How a life ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Close,
+    /// After nearly all has been delivered and the index been copied.
+    Drained,
     /// In the middle of it all.
     Kill,
     /// A sync fails, then it is killed.
@@ -70,6 +72,7 @@ pub async fn life(
         open(directory, &device).map_err(|error| vec![format!("does not open: {error}")])?;
     let store = Arc::new(store);
     let opened = position();
+    let index = current(directory);
     let seen = look(&store).await;
     let wrong = facts.judge(begun, &seen, store.next_id());
     if !wrong.is_empty() {
@@ -91,14 +94,22 @@ pub async fn life(
                 device: device.clone(),
                 rng: StdRng::seed_from_u64(rng.random()),
                 messages,
+                end,
             };
             tokio::spawn(producer.work(steps))
         })
         .collect();
     match end {
-        End::Close => {
+        End::Close | End::Drained => {
             for producer in producers {
                 producer.await.unwrap();
+            }
+            if end == End::Drained {
+                // Or not: what a full disk has left behind may be too much for it.
+                let started = Instant::now();
+                while current(directory) == index && started.elapsed() < Duration::from_secs(1) {
+                    tokio::task::yield_now().await;
+                }
             }
             store.close().await;
         }
@@ -108,7 +119,7 @@ pub async fn life(
             while store.stats().records < half && working() {
                 tokio::task::yield_now().await;
             }
-            if matches!(end, End::Failure) {
+            if end == End::Failure {
                 device.sync_fails.store(true, Ordering::SeqCst);
                 while store.condition().trouble.is_none() && working() {
                     tokio::task::yield_now().await;
@@ -126,6 +137,10 @@ pub async fn life(
     Ok(opened)
 }
 
+fn current(directory: &Path) -> String {
+    std::fs::read_to_string(directory.join("CURRENT")).unwrap_or_default()
+}
+
 struct Producer {
     store: Arc<DiskStore>,
     facts: Arc<Mutex<Facts>>,
@@ -133,6 +148,7 @@ struct Producer {
     rng: StdRng,
     /// Its own, as they stand.
     messages: Vec<Message>,
+    end: End,
 }
 
 impl Producer {
@@ -142,11 +158,14 @@ impl Producer {
                 0..40 => self.accept().await,
                 40..98 => self.settle().await,
                 // A disk that is full until the ballast is thrown.
-                98 => self.device.full.store(true, Ordering::SeqCst),
+                98 if self.end != End::Drained => self.device.full.store(true, Ordering::SeqCst),
                 _ => self.device.full.store(false, Ordering::SeqCst),
             }
         }
         self.device.full.store(false, Ordering::SeqCst);
+        while self.end == End::Drained && self.messages.len() > 1 {
+            self.settle().await;
+        }
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {
