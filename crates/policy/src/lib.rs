@@ -7,6 +7,7 @@
 pub mod category;
 pub mod decide;
 pub mod hint;
+mod index;
 mod input;
 pub mod lint;
 mod load;

@@ -9,6 +9,7 @@ use relay_smtp::{EnhancedStatus, Failure, Phase};
 
 use crate::category::Category;
 use crate::decide::{Action, Context, Rule, TlsInUse};
+use crate::index::{Entry, Index};
 use crate::input::{Input, parse_pasted};
 use crate::load::{Actions, Example, Loaded, LoadedRule, Regexes, load};
 use crate::pattern::{Codes, EnhancedPattern};
@@ -26,6 +27,7 @@ pub struct Table {
     rules: Vec<CompiledRule>,
     providers: Vec<Provider>,
     texts: Texts,
+    index: Index,
     /// By first digit, 1 to 5: the rule that takes every reply of the class.
     reply_fallback: [usize; 5],
     /// In the order of `Failure::ALL`.
@@ -181,13 +183,11 @@ impl Table {
         provider: Option<usize>,
     ) -> &CompiledRule {
         let texts = self.texts.candidates(&input.text);
-        let phase = phase_bit(context.phase);
-        self.rules
-            .iter()
+        self.index
+            .candidates(input.code, context.phase, texts.ready())
+            .map(|at| &self.rules[at])
             .find(|rule| {
-                rule.codes.contains(input.code)
-                    && rule.phases & phase != 0
-                    && rule.allows_enhanced(input.enhanced)
+                rule.allows_enhanced(input.enhanced)
                     && rule.allows_provider(provider)
                     && rule.allows_session(context)
                     && rule.allows_text(&texts)
@@ -379,7 +379,17 @@ fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
         return None;
     }
     let (reply_fallback, failure_fallback) = fallbacks(&rules, errors)?;
+    let mut index = Index::new(rules.len());
+    for (at, rule) in rules.iter().enumerate() {
+        let entry = Entry {
+            takes_code: &|code| rule.codes.contains(code),
+            takes_phase: &|phase| rule.phases & phase_bit(phase) != 0,
+            texts: rule.texts.len(),
+        };
+        index.put(at, &entry);
+    }
     Some(Table {
+        index,
         rules,
         providers: all.providers,
         texts,

@@ -18,6 +18,8 @@ pub(crate) struct Texts {
     literals: AhoCorasick,
     /// For each literal the patterns it stands for, with the group it belongs to there, as a bit.
     owners: Vec<Vec<(usize, u8)>>,
+    /// The patterns that need no literal.
+    always: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct Candidates<'t> {
     text: &'t [u8],
     /// For each pattern the groups of which a literal was found.
     found: Vec<u8>,
+    /// The patterns of which all groups were found.
+    ready: Vec<usize>,
 }
 
 /// A set of literals of which every match of a pattern contains at least one.
@@ -79,10 +83,13 @@ impl Texts {
             .match_kind(MatchKind::Standard)
             .build(&literals)
             .map_err(|error| error.to_string())?;
+        let needs_none = |(at, pattern): (usize, &Pattern)| (pattern.needs == 0).then_some(at);
+        let always = compiled.iter().enumerate().filter_map(needs_none).collect();
         Ok(Texts {
             patterns: compiled,
             literals,
             owners,
+            always,
         })
     }
 
@@ -93,20 +100,32 @@ impl Texts {
 
     pub fn candidates<'t>(&'t self, text: &'t str) -> Candidates<'t> {
         let mut found = vec![0; self.patterns.len()];
+        let mut ready = Vec::with_capacity(64);
+        ready.extend_from_slice(&self.always);
         for hit in self.literals.find_overlapping_iter(text) {
             for (at, bit) in &self.owners[hit.pattern().as_usize()] {
+                let before = found[*at];
                 found[*at] |= bit;
+                if before != found[*at] && found[*at] == self.patterns[*at].needs {
+                    ready.push(*at);
+                }
             }
         }
         Candidates {
             texts: self,
             text: text.as_bytes(),
             found,
+            ready,
         }
     }
 }
 
 impl Candidates<'_> {
+    /// The patterns that may match, in no order: `matched` says which do.
+    pub fn ready(&self) -> &[usize] {
+        &self.ready
+    }
+
     /// Whether the pattern at this index matches.
     pub fn matched(&self, at: usize) -> bool {
         let pattern = &self.texts.patterns[at];
