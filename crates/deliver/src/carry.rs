@@ -85,7 +85,7 @@ impl Carrier {
     pub async fn carry(&mut self, settings: &Settings, job: &Job) -> Try {
         let mut attempt = Try::new(job);
         if let Some(refusal) = loops(settings, job) {
-            let decision = judge_refusal(settings, job, &refusal, None);
+            let decision = judge_refusal(settings, job, &refusal, None, self.world.clock.now());
             attempt.refuse_all(&refusal, &decision);
             return attempt;
         }
@@ -134,7 +134,13 @@ impl Carrier {
                 Ok(host) => host,
                 Err(NoHost::Refused(refusal)) => {
                     let host = refusal.host.clone();
-                    let decision = judge_refusal(settings, job, &refusal, host.as_deref());
+                    let decision = judge_refusal(
+                        settings,
+                        job,
+                        &refusal,
+                        host.as_deref(),
+                        self.world.clock.now(),
+                    );
                     self.tell(attempt, &decision, &refusal.said).await;
                     attempt.refuse_all(&refusal, &decision);
                     return None;
@@ -163,7 +169,13 @@ impl Carrier {
                 }
                 Err(refusal) => refusal,
             };
-            let decision = judge_refusal(settings, job, &refusal, Some(&candidate.host));
+            let decision = judge_refusal(
+                settings,
+                job,
+                &refusal,
+                Some(&candidate.host),
+                self.world.clock.now(),
+            );
             self.emit_failed(&candidate.host, &refusal, &decision);
             self.tell(attempt, &decision, &refusal.said).await;
             attempt.news = match attempt.news {
@@ -237,10 +249,11 @@ impl Carrier {
         };
         peer.messages += 1;
         attempt.news = SiteNews::Good;
+        let now = self.world.clock.now();
         let judged: Vec<Judged> = chunk
             .into_iter()
             .zip(outcomes)
-            .map(|(index, outcome)| judge(settings, job, &peer, index, outcome))
+            .map(|(index, outcome)| judge(settings, job, &peer, index, outcome, now))
             .collect();
         if judged
             .iter()

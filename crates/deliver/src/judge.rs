@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use relay_policy::{Action, Context, Decision, Stimulus, TlsInUse, decide};
 use relay_smtp::client::Outcome;
 
@@ -24,6 +25,7 @@ pub(crate) fn judge(
     peer: &Peer,
     index: u32,
     outcome: Outcome,
+    now: Timestamp,
 ) -> Judged {
     let (phase, said, accepted_before) = match outcome {
         Outcome::Answered {
@@ -43,6 +45,7 @@ pub(crate) fn judge(
         domain: domain.as_deref(),
         accepted_before,
         tls: peer.tls_in_use(),
+        now: Some(now),
         ..Context::of(phase)
     };
     let decision = decide(&settings.table, stimulus(&said), &context);
@@ -67,6 +70,7 @@ pub(crate) fn judge_refusal(
     job: &Job,
     refusal: &Refusal,
     mx: Option<&str>,
+    now: Timestamp,
 ) -> Decision {
     let domain = job.hop_domain();
     let context = Context {
@@ -76,6 +80,7 @@ pub(crate) fn judge_refusal(
             Some(_) => TlsInUse::Yes,
             None => TlsInUse::No,
         },
+        now: Some(now),
         ..Context::of(refusal.phase)
     };
     decide(&settings.table, stimulus(&refusal.said), &context)

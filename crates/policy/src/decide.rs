@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use relay_smtp::{EnhancedStatus, Failure, Phase, Reply};
 
 use crate::category::Category;
@@ -35,6 +36,8 @@ pub struct Context<'a> {
     pub accepted_before: u32,
     /// Whether the session is encrypted at this point.
     pub tls: TlsInUse,
+    /// What time it is, for texts that name a point in time; None: such texts count as naming none.
+    pub now: Option<Timestamp>,
 }
 
 impl<'a> Context<'a> {
@@ -47,6 +50,7 @@ impl<'a> Context<'a> {
             domain: None,
             accepted_before: 0,
             tls: TlsInUse::No,
+            now: None,
         }
     }
 }
@@ -219,6 +223,7 @@ pub fn decide(table: &Table, stimulus: Stimulus<'_>, context: &Context<'_>) -> D
                     Said::Transient
                 },
                 text: &input.text,
+                now: context.now,
                 enhanced: input.enhanced,
             }
             .decision()
@@ -232,6 +237,7 @@ pub fn decide(table: &Table, stimulus: Stimulus<'_>, context: &Context<'_>) -> D
                 action: taken.actions.of_failure().unwrap_or(Action::Defer),
                 said: Said::Transient,
                 text: "",
+                now: None,
                 enhanced: None,
             }
             .decision()
@@ -253,6 +259,7 @@ struct Answer<'a> {
     action: Action,
     said: Said,
     text: &'a str,
+    now: Option<Timestamp>,
     enhanced: Option<EnhancedStatus>,
 }
 
@@ -260,7 +267,7 @@ impl Answer<'_> {
     fn decision(self) -> Decision {
         let fate = fate(self.action, self.said);
         let wait = match self.action {
-            Action::WaitHint => hint(self.text),
+            Action::WaitHint => hint(self.text, self.now),
             Action::Slow
             | Action::SuspendSource
             | Action::SuspendDestination

@@ -98,6 +98,42 @@ pub fn enhanced_in(reply: &Reply) -> Option<EnhancedStatus> {
     Input::of(reply).enhanced
 }
 
+/// Where the enhanced code of a reply was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoundAt {
+    /// After the basic code, where it belongs.
+    Start,
+    /// After a basic code that the text repeats, or at the start of a later line.
+    Repeated,
+    /// Somewhere in the text: `no mailbox here (#5.1.1)`.
+    Text,
+}
+
+impl FoundAt {
+    /// The word in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            FoundAt::Start => "start",
+            FoundAt::Repeated => "repeated",
+            FoundAt::Text => "text",
+        }
+    }
+}
+
+/// The enhanced code of a reply, and where it stands.
+pub fn enhanced_at(reply: &Reply) -> Option<(EnhancedStatus, FoundAt)> {
+    if let Some(code) = reply.enhanced {
+        return Some((code, FoundAt::Start));
+    }
+    let code = enhanced_in(reply)?;
+    let parts = reply.lines.iter().flat_map(|line| line.split(" / "));
+    let repeated = parts.filter_map(|part| strip_codes(part).1).next();
+    match repeated {
+        Some(_) => Some((code, FoundAt::Repeated)),
+        None => Some((code, FoundAt::Text)),
+    }
+}
+
 /// The local part of an address is anybody's choice (`spam@`, `quota@`, `unknown@`), and so is the
 /// domain of a sender or recipient, which is what stands in angle brackets: neither may look like
 /// the server's words. The domain of a bare address stays, since servers give their own contact so.
@@ -233,6 +269,23 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(found(text).as_deref(), code, "{text}");
+        }
+    }
+
+    #[test]
+    fn it_is_told_where_the_enhanced_code_was_found() {
+        let place = |reply: &str| {
+            let found = enhanced_at(&parse_pasted(reply).unwrap());
+            found.map(|(code, at)| format!("{code} {}", at.word()))
+        };
+        for (reply, found) in [
+            ("550 5.1.1 no", Some("5.1.1 start")),
+            ("550 550 5.1.1 no", Some("5.1.1 repeated")),
+            ("550 no / 550 5.1.1 no", Some("5.1.1 repeated")),
+            ("550 no (#5.1.1)", Some("5.1.1 text")),
+            ("550 no", None),
+        ] {
+            assert_eq!(place(reply).as_deref(), found, "{reply}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The small patterns of a rule: basic codes (`45x`), enhanced codes (`x.7.6xx`), durations (`15m`).
 
+use std::fmt;
 use std::time::Duration;
 
 use relay_smtp::EnhancedStatus;
@@ -75,6 +76,29 @@ impl Codes {
     }
 }
 
+/// As they could be written in a rule: `421, 45x`.
+impl fmt::Display for Codes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        let all = |from: u16, count: u16| (from..from + count).all(|code| self.contains(code));
+        for hundred in (100..600).step_by(100) {
+            if all(hundred, 100) {
+                words.push(format!("{}xx", hundred / 100));
+                continue;
+            }
+            for ten in (hundred..hundred + 100).step_by(10) {
+                if all(ten, 10) {
+                    words.push(format!("{}x", ten / 10));
+                    continue;
+                }
+                let single = (ten..ten + 10).filter(|code| self.contains(*code));
+                words.extend(single.map(|code| code.to_string()));
+            }
+        }
+        f.write_str(&words.join(", "))
+    }
+}
+
 /// `4.7.28`, `x.1.1`, `5.7.6xx`: x alone is any number, trailing x any digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EnhancedPattern {
@@ -112,6 +136,28 @@ impl EnhancedPattern {
             _ => Err(format!(
                 "{text:?} is no enhanced code; write class.subject.detail with class 2, 4, 5 or x, such as \"5.1.1\", \"x.7.1\" or \"5.7.6xx\""
             )),
+        }
+    }
+}
+
+impl fmt::Display for EnhancedPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.class, self.subject, self.detail)
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.from, self.to) {
+            (from, to) if from == to => write!(f, "{from}"),
+            (0, 999) => f.write_str("x"),
+            // Trailing digits are open, so both ends have the same length and differ from some digit on.
+            (from, to) => {
+                let (from, to) = (from.to_string(), to.to_string());
+                let same = from.bytes().zip(to.bytes()).take_while(|(a, b)| a == b);
+                let kept = same.count();
+                write!(f, "{}{}", &to[..kept], "x".repeat(to.len() - kept))
+            }
         }
     }
 }
@@ -180,6 +226,21 @@ mod tests {
         );
         for junk in ["", "4", "45", "x50", "650", "45y", "4567"] {
             assert!(codes.add(junk).is_err(), "{junk}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_shown_as_they_could_be_written() {
+        let mut codes = Codes::default();
+        for word in ["45x", "421", "5xx", "450"] {
+            codes.add(word).unwrap();
+        }
+        assert_eq!(codes.to_string(), "421, 45x, 5xx");
+        for pattern in ["4.7.28", "x.1.1", "5.7.6xx", "x.7.x", "5.7.75x"] {
+            assert_eq!(
+                EnhancedPattern::parse(pattern).unwrap().to_string(),
+                pattern
+            );
         }
     }
 

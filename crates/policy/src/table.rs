@@ -274,17 +274,17 @@ impl Table {
 }
 
 impl CompiledRule {
-    fn allows_text(&self, matched: &Candidates<'_>) -> bool {
+    pub(crate) fn allows_text(&self, matched: &Candidates<'_>) -> bool {
         self.texts.is_empty() || self.texts.clone().any(|at| matched.matched(at))
     }
 
-    fn allows_enhanced(&self, enhanced: Option<EnhancedStatus>) -> bool {
+    pub(crate) fn allows_enhanced(&self, enhanced: Option<EnhancedStatus>) -> bool {
         self.enhanced.is_empty()
             || enhanced
                 .is_some_and(|code| self.enhanced.iter().any(|pattern| pattern.matches(code)))
     }
 
-    fn allows_provider(&self, provider: Option<usize>) -> bool {
+    pub(crate) fn allows_provider(&self, provider: Option<usize>) -> bool {
         self.providers.is_empty() || provider.is_some_and(|at| self.providers.contains(&at))
     }
 
@@ -302,6 +302,35 @@ impl CompiledRule {
             && is_within(&other.enhanced, &self.enhanced)
             && self.accepted_before <= other.accepted_before
             && (self.tls.is_none() || self.tls == other.tls)
+    }
+
+    pub(crate) fn takes_code(&self, code: u16) -> bool {
+        self.codes.contains(code)
+    }
+
+    /// The codes, as they could be written in a rule.
+    pub(crate) fn codes_asked(&self) -> String {
+        self.codes.to_string()
+    }
+
+    pub(crate) fn takes_phase(&self, phase: Phase) -> bool {
+        self.phases & phase_bit(phase) != 0
+    }
+
+    pub(crate) fn enhanced(&self) -> &[EnhancedPattern] {
+        &self.enhanced
+    }
+
+    pub(crate) fn providers(&self) -> &[usize] {
+        &self.providers
+    }
+
+    pub(crate) fn accepted_before(&self) -> u32 {
+        self.accepted_before
+    }
+
+    pub(crate) fn tls(&self) -> Option<TlsInUse> {
+        self.tls
     }
 
     /// Indexes into the table's texts.
@@ -382,8 +411,8 @@ fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
     let mut index = Index::new(rules.len());
     for (at, rule) in rules.iter().enumerate() {
         let entry = Entry {
-            takes_code: &|code| rule.codes.contains(code),
-            takes_phase: &|phase| rule.phases & phase_bit(phase) != 0,
+            takes_code: &|code| rule.takes_code(code),
+            takes_phase: &|phase| rule.takes_phase(phase),
             texts: rule.texts.len(),
         };
         index.put(at, &entry);
