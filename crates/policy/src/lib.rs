@@ -6,6 +6,7 @@
 
 pub mod category;
 pub mod decide;
+mod example;
 pub mod hint;
 mod index;
 mod input;

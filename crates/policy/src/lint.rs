@@ -7,6 +7,7 @@ use regex_syntax::hir::HirKind;
 
 use crate::decide::Rule;
 use crate::load::rule_hir;
+use crate::retry::Schedule;
 use crate::table::{CompiledRule, Table};
 use crate::texts::{Candidates, Texts};
 
@@ -55,6 +56,17 @@ impl Table {
                     first.rule.name, first.rule.place
                 ));
             }
+            if let Some(name) = compiled
+                .rule
+                .retry
+                .as_deref()
+                .filter(|name| !is_built_in(name))
+            {
+                note(format!(
+                    "retry = {name:?} is not built in; make sure that relayd.toml has [retry.{name}], or write one of {}",
+                    built_in_names()
+                ));
+            }
             if !compiled.has_example() && compiled.speaks_of_replies() {
                 note("has no example; add a reply that it is meant for, so that a later change cannot take it away unseen".to_owned());
             }
@@ -91,6 +103,14 @@ impl Table {
             .filter(|first| first.asks_less_than(later))
             .find(covers)
     }
+}
+
+fn is_built_in(retry: &str) -> bool {
+    Schedule::built_in().iter().any(|(name, _)| *name == retry)
+}
+
+fn built_in_names() -> String {
+    Schedule::built_in().map(|(name, _)| name).join(", ")
 }
 
 /// One text of a rule, as another rule's texts see it.
@@ -182,6 +202,19 @@ mod tests {
                 )]
             );
         }
+    }
+
+    #[test]
+    fn a_retry_schedule_that_only_the_configuration_could_have_is_found() {
+        let rules = format!(
+            "{ONE}code = [\"499\"]\nretry = \"graylist\"\nexample = \"499 no\"\n\n{TWO}code = [\"498\"]\nretry = \"greylist\"\nexample = \"498 no\"\n"
+        );
+        assert_eq!(
+            findings(&rules),
+            [
+                "my.toml:1: rule one: retry = \"graylist\" is not built in; make sure that relayd.toml has [retry.graylist], or write one of default, greylist"
+            ]
+        );
     }
 
     #[test]

@@ -120,6 +120,11 @@ impl EnhancedPattern {
             && self.detail.has(code.detail)
     }
 
+    /// Whether it matches and is not open to every detail.
+    pub fn names(&self, code: EnhancedStatus) -> bool {
+        self.matches(code) && self.detail != Range { from: 0, to: 999 }
+    }
+
     pub fn parse(text: &str) -> Result<EnhancedPattern, String> {
         let mut parts = text.split('.').map(Range::parse);
         match (parts.next(), parts.next(), parts.next(), parts.next()) {

@@ -3,6 +3,7 @@
 
 mod answer;
 mod compare;
+mod explain;
 mod hits;
 mod replay;
 
@@ -12,8 +13,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use relay_policy::{Action, Context, Stimulus, Table, decide};
-use relay_smtp::{EnhancedStatus, Phase, Reply};
+use relay_policy::{Action, Category, RuleRow, Table};
+use relay_smtp::Phase;
 use serde::Serialize;
 
 use crate::client::Client;
@@ -21,7 +22,7 @@ use crate::online;
 use crate::outcome::exit;
 use crate::text::{Format, Screen};
 
-use answer::{Question, Refused, answer, answer_line, describe, for_people, parse_phase};
+use answer::{Question, Refused, answer_line, parse_phase, tell};
 
 /// Exit status for a table that is refused (sysexits.h EX_CONFIG).
 const EX_CONFIG: u8 = 78;
@@ -76,7 +77,7 @@ pub struct Test {
 
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// A basic code such as 451, or an enhanced one such as 5.7.26
+    /// A basic code such as 451, an enhanced one such as 5.7.26 or x.7.26, or a group such as x.7.x
     code: String,
     #[arg(long)]
     json: bool,
@@ -88,6 +89,18 @@ pub struct Explain {
 pub struct List {
     #[command(flatten)]
     hits: hits::Hits,
+    /// Only rules of this category
+    #[arg(long, value_parser = word_of_category, conflicts_with = "hits")]
+    category: Option<Category>,
+    /// Only rules that can lead to this action
+    #[arg(long, value_parser = word_of_action, conflicts_with = "hits")]
+    action: Option<Action>,
+    /// Only rules for this provider
+    #[arg(long, value_name = "NAME", conflicts_with = "hits")]
+    provider: Option<String>,
+    /// Only rules with this in their name
+    #[arg(long, value_name = "PART", conflicts_with = "hits")]
+    rule: Option<String>,
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -109,6 +122,37 @@ struct Tables {
     files: Vec<PathBuf>,
 }
 
+impl List {
+    fn shows(&self, row: &RuleRow<'_>) -> bool {
+        let has_provider = |name: &String| row.providers.contains(&name.as_str());
+        self.category.is_none_or(|wanted| wanted == row.category)
+            && self
+                .action
+                .is_none_or(|wanted| row.actions.contains(&Some(wanted)))
+            && self.provider.as_ref().is_none_or(has_provider)
+            && self
+                .rule
+                .as_ref()
+                .is_none_or(|part| row.rule.name.contains(part.as_str()))
+    }
+}
+
+fn word_of_category(word: &str) -> Result<Category, String> {
+    one_of(word, &Category::ALL, Category::word)
+}
+
+fn word_of_action(word: &str) -> Result<Action, String> {
+    one_of(word, &Action::ALL, Action::word)
+}
+
+fn one_of<T: Copy>(word: &str, all: &[T], word_of: fn(T) -> &'static str) -> Result<T, String> {
+    let found = all.iter().copied().find(|one| word_of(*one) == word);
+    found.ok_or_else(|| {
+        let words: Vec<&str> = all.iter().map(|one| word_of(*one)).collect();
+        format!("write one of {}", words.join(", "))
+    })
+}
+
 impl Policy {
     pub fn run(self, client: &Client, screen: &Screen) -> ExitCode {
         let done = match self {
@@ -116,7 +160,7 @@ impl Policy {
             Policy::List(list) if list.hits.hits => run_hits(list, client, screen),
             Policy::Test(test) if test.batch => run_batch(&test),
             Policy::Test(test) => run_test(&test),
-            Policy::Explain(explain) => run_explain(&explain),
+            Policy::Explain(explain) => explain::run(&explain),
             Policy::List(list) => run_list(&list),
             Policy::Lint(lint) => run_lint(&lint),
         };
@@ -165,11 +209,11 @@ fn run_test(test: &Test) -> Result<ExitCode, Trouble> {
         accepted_before: test.accepted_before,
         tls: test.tls,
     };
-    let (answer, decision) = answer(&table, &question).map_err(Trouble::usage)?;
+    let told = tell(&table, &question).map_err(Trouble::usage)?;
     if test.json {
-        print_line(&answer)?;
+        print_line(&told)?;
     } else {
-        let text = for_people(&answer, &decision, Timestamp::now());
+        let text = told.for_people(Timestamp::now());
         std::io::stdout().write_all(text.as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
@@ -204,52 +248,6 @@ fn run_batch(test: &Test) -> Result<ExitCode, Trouble> {
     Ok(status)
 }
 
-/// Decides the code alone, as it would be at each class it can have.
-fn run_explain(explain: &Explain) -> Result<ExitCode, Trouble> {
-    let table = load(&explain.tables)?;
-    let replies = code_alone(&explain.code).ok_or_else(|| {
-        Trouble::usage(format!(
-            "{:?} is no reply code; write a basic code such as 451 or an enhanced one such as 5.7.26",
-            explain.code
-        ))
-    })?;
-    for (number, reply) in replies.iter().enumerate() {
-        let decision = decide(&table, Stimulus::Reply(reply), &Context::of(Phase::Rcpt));
-        let answer = describe(reply, Phase::Rcpt, &decision);
-        if explain.json {
-            print_line(&answer)?;
-        } else {
-            if number > 0 {
-                println!();
-            }
-            print!("{}", for_people(&answer, &decision, Timestamp::now()));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `451` as it is; `5.7.26` with a basic code of its class, `x.7.26` with both.
-fn code_alone(code: &str) -> Option<Vec<Reply>> {
-    let basic: Option<u16> = code.parse().ok().filter(|code| (100..600).contains(code));
-    if let Some(basic) = basic {
-        return Some(vec![Reply::new(basic, None, "")]);
-    }
-    let with = |basic: u16, text: &str| {
-        let enhanced: EnhancedStatus = text.parse().ok()?;
-        Some(Reply::new(basic, Some(enhanced), ""))
-    };
-    match code.split_at_checked(1)? {
-        ("2", _) => Some(vec![with(250, code)?]),
-        ("4", _) => Some(vec![with(450, code)?]),
-        ("5", _) => Some(vec![with(550, code)?]),
-        ("x" | "X", rest) => Some(vec![
-            with(450, &format!("4{rest}"))?,
-            with(550, &format!("5{rest}"))?,
-        ]),
-        _ => None,
-    }
-}
-
 #[derive(Debug, Serialize)]
 struct Row<'a> {
     rule: &'a str,
@@ -257,6 +255,8 @@ struct Row<'a> {
     category: &'static str,
     action_4xx: Option<&'static str>,
     action_5xx: Option<&'static str>,
+    /// Empty: any.
+    providers: &'a [&'a str],
     explain: Option<&'a str>,
 }
 
@@ -265,7 +265,7 @@ fn run_list(list: &List) -> Result<ExitCode, Trouble> {
     let mut shown = comfy_table::Table::new();
     shown.load_style(comfy_table::presets::NOTHING);
     shown.set_header(["RULE", "CATEGORY", "4XX", "5XX", "PLACE"]);
-    for row in table.rules() {
+    for row in table.rules().filter(|row| list.shows(row)) {
         let [transient, permanent] = row.actions.map(|action| action.map(Action::word));
         let line = Row {
             rule: &row.rule.name,
@@ -273,6 +273,7 @@ fn run_list(list: &List) -> Result<ExitCode, Trouble> {
             category: row.category.word(),
             action_4xx: transient,
             action_5xx: permanent,
+            providers: &row.providers,
             explain: row.rule.explain.as_deref(),
         };
         if list.json {
@@ -358,18 +359,4 @@ fn print_line(object: &impl Serialize) -> Result<(), Trouble> {
     line.push(b'\n');
     std::io::stdout().write_all(&line)?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_are_explained_alone() {
-        assert_eq!(code_alone("x.7.26").unwrap().len(), 2);
-        assert_eq!(code_alone("451").unwrap().len(), 1);
-        for junk in ["", "9", "5.7", "600", "é"] {
-            assert!(code_alone(junk).is_none(), "{junk}");
-        }
-    }
 }

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use relay_policy::{
-    Action, Context, Decision, Fate, Next, Schedule, Stimulus, Table, TlsInUse, decide,
-    parse_pasted,
+    Action, Context, Decision, Fate, Near, Next, Schedule, Stimulus, Table, TlsInUse, decide,
+    enhanced_at, near, parse_pasted,
 };
 use relay_smtp::{Phase, Reply};
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,8 @@ pub(super) struct Answer {
     pub fix: Option<String>,
     pub code: u16,
     pub enhanced: Option<String>,
+    /// Where it stands: start, repeated (after a repeated basic code or in a later line), text.
+    pub enhanced_at: Option<&'static str>,
     pub provider: Option<String>,
     /// Whether the address is not tried again for later messages either.
     pub suppress: bool,
@@ -60,34 +62,122 @@ pub(super) struct Refused {
     pub line: usize,
 }
 
+/// One reply, with all that stands behind its decision.
+#[derive(Debug, Serialize)]
+pub(super) struct Told {
+    #[serde(flatten)]
+    answer: Answer,
+    /// The rules that nearly took it.
+    near: Vec<NearRow>,
+    #[serde(skip)]
+    decision: Decision,
+}
+
+#[derive(Debug, Serialize)]
+struct NearRow {
+    rule: String,
+    place: String,
+    category: &'static str,
+    /// The key of the matcher that failed; `place`: all hold, and an earlier rule decided.
+    missed: &'static str,
+    why: String,
+}
+
+/// More than these would hide the telling ones.
+const NEAR_SHOWN: usize = 5;
+
+pub(super) fn tell(table: &Table, question: &Question) -> Result<Told, String> {
+    let asked = Asked::of(table, question)?;
+    let context = asked.context(question);
+    let near = near(table, &asked.reply, &context, NEAR_SHOWN);
+    let (answer, decision) = asked.decide(table, &context);
+    Ok(Told {
+        answer,
+        near: near.into_iter().map(NearRow::of).collect(),
+        decision,
+    })
+}
+
 pub(super) fn answer(table: &Table, question: &Question) -> Result<(Answer, Decision), String> {
-    let reply = parse_pasted(&question.reply)?;
-    // A missing phase counts as rcpt, where most replies that anyone asks about were given.
-    let phase = match question.phase.as_deref() {
-        None | Some("") => Phase::Rcpt,
-        Some(word) => parse_phase(word)?,
-    };
-    let context = Context {
-        provider: question
-            .provider
-            .as_deref()
-            .filter(|name| table.knows_provider(name)),
-        mx: question.mx.as_deref(),
-        domain: question.to.as_deref(),
-        accepted_before: question.accepted_before,
-        tls: if question.tls {
-            TlsInUse::Yes
-        } else {
-            TlsInUse::No
-        },
-        ..Context::of(phase)
-    };
-    let decision = decide(table, Stimulus::Reply(&reply), &context);
-    Ok((describe(&reply, phase, &decision), decision))
+    let asked = Asked::of(table, question)?;
+    Ok(asked.decide(table, &asked.context(question)))
+}
+
+/// A question, read.
+struct Asked<'q> {
+    reply: Reply,
+    phase: Phase,
+    provider: Option<&'q str>,
+}
+
+impl<'q> Asked<'q> {
+    fn of(table: &Table, question: &'q Question) -> Result<Asked<'q>, String> {
+        Ok(Asked {
+            reply: parse_pasted(&question.reply)?,
+            // A missing phase counts as rcpt, where most replies that anyone asks about were given.
+            phase: match question.phase.as_deref() {
+                None | Some("") => Phase::Rcpt,
+                Some(word) => parse_phase(word)?,
+            },
+            provider: question
+                .provider
+                .as_deref()
+                .filter(|name| table.knows_provider(name)),
+        })
+    }
+
+    fn context(&self, question: &'q Question) -> Context<'q> {
+        Context {
+            provider: self.provider,
+            mx: question.mx.as_deref(),
+            domain: question.to.as_deref(),
+            accepted_before: question.accepted_before,
+            tls: if question.tls {
+                TlsInUse::Yes
+            } else {
+                TlsInUse::No
+            },
+            now: Some(Timestamp::now()),
+            ..Context::of(self.phase)
+        }
+    }
+
+    fn decide(&self, table: &Table, context: &Context<'_>) -> (Answer, Decision) {
+        let decision = decide(table, Stimulus::Reply(&self.reply), context);
+        (describe(&self.reply, self.phase, &decision), decision)
+    }
+}
+
+impl NearRow {
+    fn of(near: Near) -> NearRow {
+        NearRow {
+            rule: near.rule.name.clone(),
+            place: near.rule.place.clone(),
+            category: near.category.word(),
+            missed: near.missed.word(),
+            why: near.missed.to_string(),
+        }
+    }
+}
+
+impl Told {
+    pub fn for_people(&self, now: Timestamp) -> String {
+        let mut text = for_people(&self.answer, &self.decision, now);
+        for (number, row) in self.near.iter().enumerate() {
+            let key = if number == 0 { "near" } else { "" };
+            let _ = writeln!(
+                text,
+                "{key:9} {} ({}, {}): {}",
+                row.rule, row.category, row.place, row.why
+            );
+        }
+        text
+    }
 }
 
 pub(super) fn describe(reply: &Reply, phase: Phase, decision: &Decision) -> Answer {
     let rule = &decision.rule;
+    let found = enhanced_at(reply);
     Answer {
         category: decision.category.word(),
         action: decision.action.word(),
@@ -97,7 +187,8 @@ pub(super) fn describe(reply: &Reply, phase: Phase, decision: &Decision) -> Answ
         explain: rule.explain.clone(),
         fix: rule.fix.clone(),
         code: reply.code,
-        enhanced: relay_policy::enhanced_in(reply).map(|code| code.to_string()),
+        enhanced: found.map(|(code, _)| code.to_string()),
+        enhanced_at: found.map(|(_, at)| at.word()),
         provider: decision.provider.as_deref().map(str::to_owned),
         suppress: decision.action == Action::BounceSuppress,
         phase: phase.word(),
@@ -150,7 +241,14 @@ fn schedule_name(decision: &Decision) -> &str {
 pub(super) fn for_people(answer: &Answer, decision: &Decision, now: Timestamp) -> String {
     let mut text = String::new();
     let enhanced = match &answer.enhanced {
-        Some(code) => format!("enhanced code {code}"),
+        Some(code) => {
+            let at = match answer.enhanced_at {
+                Some("repeated") => ", after a repeated basic code",
+                Some("text") => ", found inside the text",
+                Some(_) | None => "",
+            };
+            format!("enhanced code {code}{at}")
+        }
         None => "no enhanced code".to_owned(),
     };
     let rows = [
@@ -174,7 +272,8 @@ pub(super) fn for_people(answer: &Answer, decision: &Decision, now: Timestamp) -
     let optional = optional
         .into_iter()
         .filter_map(|(key, value)| Some((key, value.clone()?)));
-    let next = [("next", next_steps(answer, decision, now))];
+    let mut next = vec![("next", next_steps(answer, decision, now))];
+    next.extend(others(decision, now).map(|what| ("others", what)));
     for (key, value) in rows.into_iter().chain(optional).chain(next) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{key:9} {value}");
@@ -229,6 +328,32 @@ fn next_steps(answer: &Answer, decision: &Decision, now: Timestamp) -> String {
     }
 }
 
+/// What other mail for the site meets in the meantime.
+fn others(decision: &Decision, now: Timestamp) -> Option<String> {
+    let until = SignedDuration::try_from(decision.wait?).ok()?;
+    let until = now.checked_add(until).ok()?;
+    match decision.action {
+        Action::Slow => Some(format!(
+            "half the rate and connections for the site until {until:.0}, then more step by step"
+        )),
+        Action::SuspendSource => Some(format!(
+            "nothing goes from this source address to the site until {until:.0}"
+        )),
+        Action::SuspendDestination => Some(format!("nothing goes to the site until {until:.0}")),
+        Action::Ok
+        | Action::Defer
+        | Action::WaitHint
+        | Action::NextMx
+        | Action::NewTransaction
+        | Action::RetryTls
+        | Action::RetryPlain
+        | Action::Bounce
+        | Action::BounceSuppress
+        | Action::Alert
+        | Action::Hold => None,
+    }
+}
+
 /// The coming tries for a message that arrived just now, as the built-in schedule has them, without jitter.
 fn tries(decision: &Decision, now: Timestamp) -> String {
     let schedule = Schedule {
@@ -249,7 +374,14 @@ fn tries(decision: &Decision, now: Timestamp) -> String {
         }
     }
     let last = give_up.map_or(schedule.max_age, |cap| cap.min(schedule.max_age));
-    let _ = write!(text, "... last try after {}, then it bounces", short(last));
+    let end = SignedDuration::try_from(last).ok();
+    let end = end.and_then(|last| now.checked_add(last).ok());
+    let end = end.map_or_else(String::new, |end| format!(" ({end:.0})"));
+    let _ = write!(
+        text,
+        "... last try after {}{end}, then it bounces",
+        short(last)
+    );
     text
 }
 
@@ -361,6 +493,35 @@ mod tests {
             text.contains("wait_hint") && text.contains("1970-01-01T00:05:00Z"),
             "{text}"
         );
-        assert!(text.contains("last try after 5d"), "{text}");
+        assert!(
+            text.contains("last try after 5d (1970-01-06T00:00:00Z)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_rules_that_nearly_took_a_reply_are_named_with_what_they_missed() {
+        let question: Question = serde_json::from_str(
+            r#"{"reply": "550 no mailbox here by that name (#5.1.1)", "phase": "body"}"#,
+        )
+        .unwrap();
+        let told = tell(&Table::default_table(), &question).unwrap();
+        assert_eq!(told.answer.enhanced_at, Some("text"));
+        assert!(!told.near.is_empty() && told.near.len() <= NEAR_SHOWN);
+        let text = told.for_people(Timestamp::UNIX_EPOCH);
+        assert!(text.contains("found inside the text"), "{text}");
+        assert!(text.contains("\nnear      "), "{text}");
+    }
+
+    #[test]
+    fn a_suspension_is_told_with_its_end() {
+        let question: Question =
+            serde_json::from_str(r#"{"reply": "554 blocked using zen.spamhaus.org"}"#).unwrap();
+        let told = tell(&Table::default_table(), &question).unwrap();
+        let text = told.for_people(Timestamp::UNIX_EPOCH);
+        assert!(
+            text.contains("others    nothing goes from this source address to the site until 1970-01-01T02:00:00Z"),
+            "{text}"
+        );
     }
 }
