@@ -104,7 +104,7 @@ fn hold_out(rows: &[Row<'_>], known: &str, wrong: Wrong) -> Result<(), String> {
             held.len(),
             count(|row, made| made.category.word() == row.category),
             count(|row, made| made.action.word() == row.action),
-            count(|row, made| is_harmful(row, made)),
+            count(is_harmful),
         ));
     }
     let sum = |of: fn(&(usize, usize, usize, usize)) -> usize| seen.iter().map(of).sum::<usize>();
