@@ -20,6 +20,7 @@ use crate::fair;
 use crate::files::Layout;
 use crate::follow::{Follower, Job, Loaded, Scanned};
 use crate::ids::Ids;
+use crate::imports::Imports;
 use crate::ledger::Lookup;
 use crate::message::{Message, NewMessage, Settlement, Way};
 use crate::reclaim::Reclaim;
@@ -32,6 +33,8 @@ use crate::settle::{accepted, imported};
 use crate::shared::{Pin, Pinned, Shared};
 use crate::staging::{self, DiskStaging};
 use crate::store::{Condition, Later, Page, Settled, Stats, Store, StoreError};
+use crate::verify::run::beside_work;
+use crate::verify::{Progress, Report};
 
 pub use crate::recover::OpenError;
 pub use crate::shared::Options;
@@ -42,6 +45,7 @@ pub use crate::shared::Options;
 pub struct DiskStore {
     clock: Clock,
     ids: Ids,
+    imports: Arc<Imports>,
     shared: Arc<Shared>,
     inbox: Arc<Inbox>,
     index: Sender<Job>,
@@ -70,6 +74,7 @@ impl DiskStore {
         let recovered = recover(&layout, &options, &events)?;
         let ids = Ids::after(recovered.ledger.highest(), options.node);
         let places = Arc::new(Semaphore::new(options.waiting_max));
+        let imports = Arc::new(Imports::in_file(layout.imported()));
         let shared = Arc::new(Shared::new(layout, options, events, recovered.ledger));
         room::look(&shared);
         let needed = shared.ledger().segments().keys().next().copied();
@@ -106,6 +111,7 @@ impl DiskStore {
         Ok(DiskStore {
             clock,
             ids,
+            imports,
             shared,
             inbox,
             index,
@@ -189,6 +195,24 @@ impl DiskStore {
             here.push(NewMessage { body, ..dsn });
         }
         Ok(here)
+    }
+
+    async fn verify_all(&self, progress: Arc<Progress>) -> Result<Report, StoreError> {
+        self.is_open()?;
+        let (shared, jobs) = (self.shared.clone(), self.index.clone());
+        let verify = move || beside_work(&shared, jobs, &progress);
+        // It takes minutes: not one of the few threads that bodies are read on.
+        let (reply, answer) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("queue-verify".to_owned());
+        let started = thread.spawn(move || {
+            let _ = reply.send(verify());
+        });
+        let unreadable = |error: std::io::Error| StoreError::Disk(error.to_string());
+        started.map_err(unreadable)?;
+        let report = answer.await;
+        report
+            .unwrap_or_else(|_| Err(std::io::Error::other("it panicked")))
+            .map_err(unreadable)
     }
 
     /// Resolves once it is on disk. Goes on to be written if nobody waits any more.
@@ -435,6 +459,14 @@ impl Store for DiskStore {
 
     fn import(&self, message: Message, body: Body) -> Later<'_, Result<Arc<Message>, StoreError>> {
         Box::pin(self.import_one(message, body))
+    }
+
+    fn imports(&self) -> Arc<Imports> {
+        self.imports.clone()
+    }
+
+    fn verify(&self, progress: Arc<Progress>) -> Later<'_, Result<Report, StoreError>> {
+        Box::pin(self.verify_all(progress))
     }
 
     fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>> {

@@ -39,6 +39,9 @@ impl Layout {
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
     }
+    pub(crate) fn imported(&self) -> PathBuf {
+        self.root.join("imported")
+    }
     pub(crate) fn ballast(&self) -> PathBuf {
         self.root.join("ballast")
     }
@@ -80,6 +83,16 @@ impl Layout {
             .truncate(false)
             .mode(0o600)
             .open(self.root.join("LOCK"))?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same for a directory that is not to be changed.
+    pub(crate) fn lock_if_there(&self) -> io::Result<Option<File>> {
+        let file = File::open(self.root.join("LOCK"))?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::compact;
 use crate::condition;
-use crate::index::{Applied, Index, IndexError, panic_text};
+use crate::index::{Applied, Index, IndexError, Position, Row, panic_text};
 use crate::ledger::Lookup;
 use crate::message::Message;
 use crate::reclaim::Reclaim;
@@ -34,6 +34,12 @@ pub(crate) enum Job {
     Scan {
         after: Option<QueueId>,
         reply: oneshot::Sender<Result<Scanned, StoreError>>,
+    },
+    /// What the index itself has, in id order, and how far it has come.
+    Rows {
+        after: Option<QueueId>,
+        limit: usize,
+        reply: oneshot::Sender<Result<(Vec<Row>, Position), StoreError>>,
     },
     /// Bring the index up to date, close it, end.
     Close,
@@ -103,6 +109,14 @@ impl Follower {
                 }
                 Ok(Job::Scan { after, reply }) => {
                     let _ = reply.send(self.scan(after));
+                }
+                Ok(Job::Rows {
+                    after,
+                    limit,
+                    reply,
+                }) => {
+                    let rows = self.index.rows(after, limit).map_err(unreadable);
+                    let _ = reply.send(rows.map(|rows| (rows, self.applied.position)));
                 }
                 Ok(Job::Close) => {
                     self.catch_up();

@@ -16,6 +16,7 @@ mod files;
 mod follow;
 mod gather;
 mod ids;
+mod imports;
 mod index;
 mod journal;
 mod ledger;
@@ -32,12 +33,14 @@ mod shared;
 mod staging;
 pub mod store;
 mod sync_hook;
+pub mod verify;
 
 pub use admit::{Admission, Limits};
 pub use body::{BIG_BYTES, Body, Staging};
 pub use device::{Device, Space, SystemDevice};
 pub use disk::{DiskStore, OpenError, Options};
 pub use fair::Sender;
+pub use imports::Imports;
 pub use memory::MemoryStore;
 pub use message::{
     Arrival, Attempt, Detour, Detours, Message, NewMessage, OPERATOR, RecipientChange,
@@ -45,3 +48,4 @@ pub use message::{
 };
 pub use select::Select;
 pub use store::{Condition, FilesNow, Later, Page, Settled, SpaceNow, Stats, Store, StoreError};
+pub use verify::run::verify;

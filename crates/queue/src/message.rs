@@ -176,12 +176,10 @@ impl RecipientState {
     /// An attempt that had begun before it was held ends without releasing it: the attempt is kept,
     /// and so is the hold with its reason. Only [`RecipientState::release`] ends a hold.
     pub(crate) fn stay_held(&mut self, before: &RecipientState) {
-        let released = self
-            .history
-            .last()
-            .is_some_and(|last| last.action == RELEASE);
         match self.state {
-            State::Queued | State::Deferred if before.state == State::Held && !released => {
+            State::Queued | State::Deferred
+                if before.state == State::Held && !self.was_released() =>
+            {
                 self.state = State::Held;
                 let why = before.history.last();
                 if let Some(why) = why.filter(|why| !self.history.contains(why)) {
@@ -195,6 +193,12 @@ impl RecipientState {
             | State::Bounced
             | State::Discarded => {}
         }
+    }
+
+    /// Whether the last that happened to it is an operator's release.
+    pub(crate) fn was_released(&self) -> bool {
+        let last = self.history.last();
+        last.is_some_and(|last| last.action == RELEASE)
     }
 
     fn push(&mut self, attempt: Attempt) {

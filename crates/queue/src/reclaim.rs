@@ -71,6 +71,9 @@ impl Reclaim {
     }
 
     fn delete_finished_segments(&mut self, applied: Applied) {
+        if self.shared.segments_are_kept() {
+            return;
+        }
         let reached = applied.position.segment;
         let keep_from = self.needed.map_or(reached, |needed| needed.min(reached));
         while self.first_segment < keep_from {

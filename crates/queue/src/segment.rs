@@ -235,6 +235,12 @@ impl Image {
         }
     }
 
+    /// Without what lies from `end` on.
+    pub(crate) fn upto(mut self, end: u32) -> Image {
+        self.bytes.truncate(end as usize);
+        self
+    }
+
     /// Everything from `from` on, until only zeros follow.
     pub(crate) fn items(&self, from: u32) -> Items<'_> {
         Items {

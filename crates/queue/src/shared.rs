@@ -1,6 +1,7 @@
 //! What the store's handle and its two threads share: the ledger, the bodies still in memory, the stop.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -117,6 +118,18 @@ pub(crate) struct Shared {
     /// Told when the index has caught up, or nothing is written any more.
     caught_up: Condvar,
     bodies: Mutex<Bodies>,
+    /// Those who read the journal and need all of its segments.
+    readers: AtomicU32,
+}
+
+/// Keeps segments from being deleted, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Kept<'a>(&'a AtomicU32);
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
@@ -139,7 +152,17 @@ impl Shared {
             failed: watch::Sender::new(None),
             caught_up: Condvar::new(),
             bodies,
+            readers: AtomicU32::new(0),
         }
+    }
+
+    pub(crate) fn keep_segments(&self) -> Kept<'_> {
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        Kept(&self.readers)
+    }
+
+    pub(crate) fn segments_are_kept(&self) -> bool {
+        self.readers.load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {

@@ -11,8 +11,10 @@ use relay_smtp::{Host, QueueId};
 use crate::admit::Admission;
 use crate::body::{Body, Staging};
 use crate::fair::Sender;
+use crate::imports::Imports;
 use crate::message::{Message, NewMessage, Settlement, Way};
 use crate::select::Select;
+use crate::verify::{Progress, Report};
 
 /// Boxed, so that the store can stand behind `Arc<dyn Store>`; the cost is nothing beside a sync.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -58,6 +60,12 @@ pub trait Store: Send + Sync + 'static {
     /// Takes a message over from another queue, as it stood there: unfinished, under an id of this
     /// queue. `Ok` means the same as with [`Store::accept`].
     fn import(&self, message: Message, body: Body) -> Later<'_, Result<Arc<Message>, StoreError>>;
+
+    /// Which messages of other queues have been taken over.
+    fn imports(&self) -> Arc<Imports>;
+
+    /// Reads everything that is stored and says whether it is well, beside all other work.
+    fn verify(&self, progress: Arc<Progress>) -> Later<'_, Result<Report, StoreError>>;
 
     /// One message, also a finished one while it is remembered ([`Store::recent`]).
     fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>>;

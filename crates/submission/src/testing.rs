@@ -12,9 +12,10 @@ use relay_config::{Listener, ListenerTls, Source, User};
 use relay_observe::{Clock, Events};
 use relay_queue::memory::MemoryStore;
 use relay_queue::store::{Later, Settled};
+use relay_queue::verify::{Progress, Report};
 use relay_queue::{
-    Admission, Body, Message, NewMessage, Page, Select, Sender, Settlement, Staging, Stats, Store,
-    StoreError, Way,
+    Admission, Body, Imports, Message, NewMessage, Page, Select, Sender, Settlement, Staging,
+    Stats, Store, StoreError, Way,
 };
 use relay_smtp::{Host, QueueId};
 use relay_suppression::List;
@@ -325,6 +326,14 @@ impl Store for TestStore {
 
     fn import(&self, message: Message, body: Body) -> Later<'_, Result<Arc<Message>, StoreError>> {
         self.inner.import(message, body)
+    }
+
+    fn imports(&self) -> Arc<Imports> {
+        self.inner.imports()
+    }
+
+    fn verify(&self, progress: Arc<Progress>) -> Later<'_, Result<Report, StoreError>> {
+        self.inner.verify(progress)
     }
 
     fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>> {

@@ -15,3 +15,4 @@ mod failing;
 mod messages;
 mod reclaim;
 mod twin;
+mod verify;

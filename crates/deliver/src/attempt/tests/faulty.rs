@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use relay_queue::memory::MemoryStore;
 use relay_queue::store::{Later, Settled, StoreError};
+use relay_queue::verify::{Progress, Report};
 use relay_queue::{
-    Body, Message, NewMessage, Page, Select, Settlement, Staging, Stats, Store, Way,
+    Body, Imports, Message, NewMessage, Page, Select, Settlement, Staging, Stats, Store, Way,
 };
 use relay_smtp::QueueId;
 
@@ -57,6 +58,14 @@ impl Store for Faulty {
 
     fn import(&self, message: Message, body: Body) -> Later<'_, Result<Arc<Message>, StoreError>> {
         self.inner.import(message, body)
+    }
+
+    fn imports(&self) -> Arc<Imports> {
+        self.inner.imports()
+    }
+
+    fn verify(&self, progress: Arc<Progress>) -> Later<'_, Result<Report, StoreError>> {
+        self.inner.verify(progress)
     }
 
     fn message(&self, id: QueueId) -> Later<'_, Result<Option<Arc<Message>>, StoreError>> {

@@ -1,0 +1,168 @@
+//! Which messages of other queues have been taken over, so that an import that broke off can be
+//! repeated: a message that came with it may have been delivered meanwhile and left no other trace.
+//!
+//! A text file, a line each: the day (in days since 1970) and what names the message. Only ever
+//! appended to; what is older than a month is left out when it is read for the first time.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use jiff::Timestamp;
+
+/// An import is repeated within days, if at all.
+const KEPT_DAYS: i64 = 30;
+
+/// See the module's first sentence.
+#[derive(Debug)]
+pub struct Imports {
+    /// None: in memory only.
+    path: Option<PathBuf>,
+    /// None: not read yet.
+    known: Mutex<Option<HashSet<String>>>,
+}
+
+impl Imports {
+    pub(crate) fn in_file(path: PathBuf) -> Imports {
+        Imports {
+            path: Some(path),
+            known: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn in_memory() -> Imports {
+        Imports {
+            path: None,
+            known: Mutex::new(None),
+        }
+    }
+
+    /// Whether this one has been taken over. Reads the file when it is asked for the first time.
+    pub fn knows(&self, origin: &str, now: Timestamp) -> io::Result<bool> {
+        self.with(now, |known| known.contains(origin))
+    }
+
+    /// They have been taken over: on disk when this returns. No name has a line end in it.
+    pub fn remember(&self, origins: &[String], now: Timestamp) -> io::Result<()> {
+        let today = day(now);
+        let mut lines = String::new();
+        for origin in origins.iter().filter(|origin| !origin.contains('\n')) {
+            lines.push_str(&format!("{today} {origin}\n"));
+        }
+        let mut known = self.loaded(now)?;
+        if let Some(path) = &self.path {
+            append(path, &lines)?;
+        }
+        if let Some(known) = known.as_mut() {
+            known.extend(origins.iter().cloned());
+        }
+        Ok(())
+    }
+
+    fn with<T>(&self, now: Timestamp, look: impl FnOnce(&HashSet<String>) -> T) -> io::Result<T> {
+        let known = self.loaded(now)?;
+        Ok(look(known.as_ref().unwrap_or(&HashSet::new())))
+    }
+
+    fn loaded(&self, now: Timestamp) -> io::Result<MutexGuard<'_, Option<HashSet<String>>>> {
+        let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
+        if known.is_none() {
+            *known = Some(match &self.path {
+                Some(path) => load(path, day(now))?,
+                None => HashSet::new(),
+            });
+        }
+        Ok(known)
+    }
+}
+
+fn day(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(86_400)
+}
+
+fn load(path: &Path, today: i64) -> io::Result<HashSet<String>> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(error) => return Err(error),
+    };
+    let mut known = HashSet::new();
+    // A last line without its end was torn by a power cut: nobody was told of it.
+    let whole = bytes
+        .iter()
+        .rposition(|&b| b == b'\n')
+        .map_or(0, |at| at + 1);
+    let text = String::from_utf8_lossy(bytes.get(..whole).unwrap_or_default());
+    for line in text.lines() {
+        if let Some((written, origin)) = line.split_once(' ')
+            && written
+                .parse()
+                .is_ok_and(|written: i64| today - written <= KEPT_DAYS)
+        {
+            known.insert(origin.to_owned());
+        }
+    }
+    // Nothing recent in it: it need not be kept.
+    if known.is_empty() && whole > 0 {
+        std::fs::remove_file(path)?;
+    }
+    Ok(known)
+}
+
+fn append(path: &Path, lines: &str) -> io::Result<()> {
+    let made = !path.exists();
+    let mut file: File = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    let length = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
+    }
+    if last != [b'\n'] {
+        file.write_all(b"\n")?;
+    }
+    file.write_all(lines.as_bytes())?;
+    file.sync_all()?;
+    match path.parent() {
+        Some(parent) if made => File::open(parent)?.sync_all(),
+        Some(_) | None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at_day(day: i64) -> Timestamp {
+        Timestamp::from_second(day * 86_400 + 5).unwrap()
+    }
+
+    #[test]
+    fn what_was_taken_over_is_known_after_a_restart_and_forgotten_after_a_month() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("imported");
+        let imports = || Imports::in_file(path.clone());
+        let first = imports();
+        assert!(!first.knows("a", at_day(100)).unwrap());
+        let names = ["a".to_owned(), "b/1".to_owned()];
+        first.remember(&names, at_day(100)).unwrap();
+        assert!(first.knows("a", at_day(100)).unwrap());
+        assert!(imports().knows("b/1", at_day(130)).unwrap());
+        assert!(!imports().knows("c", at_day(130)).unwrap());
+        // Torn by a power cut: it is not known, and what comes after it is.
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"101 tor").unwrap();
+        assert!(!imports().knows("tor", at_day(101)).unwrap());
+        imports().remember(&["d".to_owned()], at_day(101)).unwrap();
+        assert!(imports().knows("d", at_day(101)).unwrap());
+        assert!(!imports().knows("a", at_day(140)).unwrap());
+        assert!(!path.exists());
+    }
+}
