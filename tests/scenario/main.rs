@@ -31,6 +31,7 @@ mod thousands_by_smtp_source;
 mod tls_to_next_hop;
 mod under_systemd;
 mod unknown_user_is_suppressed;
+mod verified;
 mod what_happened_is_told;
 
 use relay_testkit::{Client, Network, Relay};

@@ -16,6 +16,8 @@ use crate::reroute::{self, Reroute};
 use crate::select::ListQuery;
 use crate::status::{self, Samples};
 use crate::suppression::{NewEntries, SuppressionQuery, Unsuppress};
+use crate::verify::Verification;
+use crate::view::VerifyView;
 use crate::view::{
     Added, Changed, Flushed, MessageDetail, PageView, Reloaded, Removed, StatusView, Submitted,
     SummaryView, SuppressionPage, Untried,
@@ -33,6 +35,7 @@ const COMMAND_BYTES_MAX: usize = 64 * 1024;
 struct Shared {
     world: Arc<AdminWorld>,
     samples: Arc<Samples>,
+    verification: Verification,
 }
 
 /// The pairs of a query, in order: keys may repeat.
@@ -54,6 +57,7 @@ pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
         .route("/v1/queue/bounce", post(post_bounce))
         .route("/v1/queue/delete", post(post_delete))
         .route("/v1/queue/reroute", post(post_reroute))
+        .route("/v1/queue/verify", get(get_verify).post(post_verify))
         .route("/v1/queue/{id}", get(get_message))
         .route("/v1/log", get(get_log))
         .route("/v1/policy/hits", get(get_hits))
@@ -68,7 +72,11 @@ pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
         .route("/v1/reload", post(post_reload))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(COMMAND_BYTES_MAX))
-        .with_state(Shared { world, samples })
+        .with_state(Shared {
+            world,
+            samples,
+            verification: Verification::default(),
+        })
         .merge(watched)
 }
 
@@ -188,6 +196,15 @@ async fn post_unsuppress(
     Json(command): Json<Unsuppress>,
 ) -> Answer<Removed> {
     Ok(Json(suppression::remove(&shared.world, &command).await?))
+}
+
+async fn post_verify(State(shared): State<Shared>) -> Json<VerifyView> {
+    let store = Arc::clone(&shared.world.store);
+    Json(shared.verification.begin(store))
+}
+
+async fn get_verify(State(shared): State<Shared>) -> Json<VerifyView> {
+    Json(shared.verification.now())
 }
 
 async fn post_message(

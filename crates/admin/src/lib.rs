@@ -19,6 +19,7 @@ pub mod socket;
 pub mod status;
 pub mod summary;
 pub mod suppression;
+pub mod verify;
 pub mod view;
 pub mod watch;
 pub mod world;

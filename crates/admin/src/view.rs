@@ -157,6 +157,19 @@ pub struct Removed {
     pub removed: u64,
 }
 
+/// `POST /v1/queue/verify` begins, `GET /v1/queue/verify` says how far it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VerifyView {
+    pub running: bool,
+    /// Of the journal.
+    pub done_bytes: u64,
+    pub total_bytes: u64,
+    /// Of the last one that ended.
+    pub report: Option<relay_queue::verify::Report>,
+    /// Why it could not be carried out.
+    pub error: Option<String>,
+}
+
 /// `POST /v1/messages`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Submitted {

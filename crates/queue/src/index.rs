@@ -312,7 +312,7 @@ fn row(id: QueueId, bytes: &[u8], parts: u16) -> Result<Row, IndexError> {
 /// sled's own threads may hold its file for a moment after it was dropped. The state directory's lock
 /// is ours, so nobody but this process can have it; an index that is only busy must not be taken for
 /// a broken one.
-fn wait_for_previous(directory: &Path) -> io::Result<()> {
+pub(crate) fn wait_for_previous(directory: &Path) -> io::Result<()> {
     let file = match File::open(directory.join("db")) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

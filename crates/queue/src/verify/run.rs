@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 
 use relay_smtp::QueueId;
@@ -13,7 +14,7 @@ use super::{Pace, Progress, Report, Rows, Verifier};
 use crate::device::{Device, SystemDevice};
 use crate::files::{Layout, OLDER_VERSIONS, VERSION};
 use crate::follow::Job;
-use crate::index::{Index, Position, Row};
+use crate::index::{Index, Position, Row, wait_for_previous};
 use crate::recover::OpenError;
 use crate::shared::Shared;
 
@@ -48,6 +49,9 @@ pub fn verify(directory: &Path, progress: &Progress) -> Result<Report, OpenError
     report.map_err(at(&layout.journal()))
 }
 
+/// In this process, for their names.
+static COPIES: AtomicU32 = AtomicU32::new(0);
+
 /// A copy of the current index, removed when it is dropped.
 struct Copy {
     /// None: it is being removed.
@@ -59,7 +63,9 @@ struct Copy {
 impl Copy {
     fn of(layout: &Layout) -> Result<Copy, String> {
         let current = layout.current().ok_or("CURRENT names no index")?;
-        let directory = std::env::temp_dir().join(format!("relayd-verify-{}", std::process::id()));
+        let number = COPIES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("relayd-verify-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
         let mut copy = Copy {
             index: None,
             position: Position {
@@ -68,7 +74,10 @@ impl Copy {
             },
             directory,
         };
-        copy_directory(&layout.index(current), &copy.directory).map_err(|error| {
+        let original = layout.index(current);
+        let copied =
+            wait_for_previous(&original).and_then(|()| copy_directory(&original, &copy.directory));
+        copied.map_err(|error| {
             let to = copy.directory.display();
             format!("index-{current} could not be copied to {to} (set TMPDIR): {error}")
         })?;

@@ -16,4 +16,5 @@ pub mod story;
 pub mod summary;
 pub mod suppression;
 pub mod user;
+pub mod verify;
 pub mod wait;

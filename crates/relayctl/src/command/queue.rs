@@ -1,6 +1,7 @@
 //! `relayctl queue ...`: look at messages. What is done to them is in [`super::act`] and
 //! [`super::flush`].
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use crate::client::{Client, Pairs};
 use crate::command::act::{Act, act};
 use crate::command::flush::flush;
 use crate::command::select::Select;
-use crate::command::{show, summary};
+use crate::command::{show, summary, verify};
 use crate::outcome::{Done, Outcome, Trouble};
 use crate::text::{self, Format, Screen, Tone};
 
@@ -93,6 +94,15 @@ pub enum Queue {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Read everything that is stored, and hold the index against the journal; nothing is changed.
+    /// Exit status 1: something is damaged or missing
+    Verify {
+        /// The state directory of a relayd that is not running
+        #[arg(long, value_name = "DIR")]
+        offline: Option<PathBuf>,
         #[command(flatten)]
         output: Output,
     },
@@ -189,6 +199,13 @@ impl Queue {
                 way,
                 output,
             } => act(client, Act::Reroute(way.to()), &select, output.format()).await,
+            Queue::Verify { offline, output } => {
+                let format = output.format();
+                match offline {
+                    Some(directory) => verify::offline(directory, format, screen),
+                    None => verify::online(client, format, screen).await,
+                }
+            }
             Queue::Summary {
                 select,
                 limit,
