@@ -15,6 +15,7 @@ mod first_mx_refuses_connection;
 mod flush_forces_sending;
 mod greylisted_with_hint;
 mod killed_after_250;
+mod moved;
 mod no_mail_accepted_there;
 mod operator_holds_and_bounces;
 mod policy_explains_offline;

@@ -116,7 +116,7 @@ pub async fn act(
 pub(crate) struct Walk {
     pub(crate) choice: Choice,
     after: Option<QueueId>,
-    until: QueueId,
+    pub(crate) until: QueueId,
     /// Messages of a page.
     step: usize,
     pages: Pages,

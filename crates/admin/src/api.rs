@@ -11,6 +11,8 @@ use axum::{Json, Router};
 use crate::act::{self, Act, Command};
 use crate::command::{self, Addresses};
 use crate::error::ApiError;
+use crate::export::{self, ExportView};
+use crate::import::{self, Imported};
 use crate::log::{self, HitsPage, LogPage, LogQuery};
 use crate::reroute::{self, Reroute};
 use crate::select::ListQuery;
@@ -29,6 +31,8 @@ use crate::{queue, summary, suppression, watch};
 const SUMMARY_LIMIT: usize = 50;
 /// A command is a few words; only a message may be long.
 const COMMAND_BYTES_MAX: usize = 64 * 1024;
+/// Lines of one import beside those of its largest message.
+const IMPORT_BYTES: u64 = 8 << 20;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -57,6 +61,8 @@ pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
         .route("/v1/queue/bounce", post(post_bounce))
         .route("/v1/queue/delete", post(post_delete))
         .route("/v1/queue/reroute", post(post_reroute))
+        .route("/v1/queue/export", post(post_export))
+        .route("/v1/queue/import", post(post_import))
         .route("/v1/queue/verify", get(get_verify).post(post_verify))
         .route("/v1/queue/{id}", get(get_message))
         .route("/v1/log", get(get_log))
@@ -196,6 +202,29 @@ async fn post_unsuppress(
     Json(command): Json<Unsuppress>,
 ) -> Answer<Removed> {
     Ok(Json(suppression::remove(&shared.world, &command).await?))
+}
+
+async fn post_export(
+    State(shared): State<Shared>,
+    Json(command): Json<Command>,
+) -> Answer<ExportView> {
+    Ok(Json(export::export(&shared.world, &command).await?))
+}
+
+/// Lines of messages, as an export has them; the client makes such parts of a file.
+async fn post_import(State(shared): State<Shared>, body: Body) -> Answer<Imported> {
+    let most = shared.world.config.load().submission.message_bytes_max;
+    // A message in JSON has at most twice its bytes, and its envelope.
+    let most = most.saturating_mul(2).saturating_add(IMPORT_BYTES);
+    let lines = to_bytes(body, usize::try_from(most).unwrap_or(usize::MAX))
+        .await
+        .map_err(|_| {
+            ApiError::TooLarge(
+                "a message is larger than submission.message_bytes_max, or was not sent whole"
+                    .to_owned(),
+            )
+        })?;
+    Ok(Json(import::import(&shared.world, &lines).await?))
 }
 
 async fn post_verify(State(shared): State<Shared>) -> Json<VerifyView> {

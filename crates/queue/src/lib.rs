@@ -49,3 +49,8 @@ pub use message::{
 pub use select::Select;
 pub use store::{Condition, FilesNow, Later, Page, Settled, SpaceNow, Stats, Store, StoreError};
 pub use verify::run::verify;
+
+/// The checksum that the queue keeps of a body.
+pub fn checksum(body: &[u8]) -> u32 {
+    crc32c::crc32c(body)
+}

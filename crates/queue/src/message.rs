@@ -167,6 +167,17 @@ impl RecipientState {
         ));
     }
 
+    /// It came from another queue, as `words` say: from now on the first thing in its history, behind
+    /// which all that came before in that queue stays.
+    pub fn begin_history(&mut self, now: Timestamp, words: &str) {
+        if self.history.len() >= RecipientState::ATTEMPTS_KEPT {
+            self.history.truncate(RecipientState::ATTEMPTS_KEPT);
+            self.history.remove(1);
+        }
+        let import = Attempt::by_operator(now, IMPORT, words);
+        self.history.insert(0, import);
+    }
+
     /// An operator gives it up. `words` say so in the log and in the DSN.
     pub fn give_up(&mut self, now: Timestamp, words: &str) {
         self.state = State::Bounced;
@@ -211,6 +222,7 @@ impl RecipientState {
 
 /// Rule and category of what an operator did; it stands among the attempts.
 pub const OPERATOR: &str = "operator";
+const IMPORT: &str = "import";
 const HOLD: &str = "hold";
 const RELEASE: &str = "release";
 const BOUNCE: &str = "bounce";

@@ -63,6 +63,17 @@ impl Client {
             .await
     }
 
+    /// Hands over lines of JSON.
+    pub async fn post_lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        lines: Vec<u8>,
+    ) -> Result<T, Trouble> {
+        let target = target(path, &Pairs::new());
+        self.ask(Method::POST, target, "application/x-ndjson", lines.into())
+            .await
+    }
+
     /// Hands over a whole message.
     pub async fn post_message<T: DeserializeOwned>(
         &self,

@@ -2,10 +2,13 @@
 
 pub mod act;
 pub mod config;
+pub mod export;
 pub mod flush;
+pub mod import;
 pub mod log;
 pub mod metrics;
 pub mod policy;
+mod postfix;
 pub mod queue;
 pub mod reload;
 pub mod select;

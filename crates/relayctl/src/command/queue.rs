@@ -14,7 +14,7 @@ use crate::client::{Client, Pairs};
 use crate::command::act::{Act, act};
 use crate::command::flush::flush;
 use crate::command::select::Select;
-use crate::command::{show, summary, verify};
+use crate::command::{export, import, show, summary, verify};
 use crate::outcome::{Done, Outcome, Trouble};
 use crate::text::{self, Format, Screen, Tone};
 
@@ -94,6 +94,30 @@ pub enum Queue {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Write messages into a file with everything that is known of them, to move them to another
+    /// machine; nothing selected: all. They stay in the queue
+    Export {
+        /// The file, which must not be there yet; -: standard output
+        file: PathBuf,
+        #[command(flatten)]
+        select: Select,
+        /// The state directory of a relayd that is not running; its journal is recovered as at a start
+        #[arg(long, value_name = "DIR")]
+        offline: Option<PathBuf>,
+    },
+    /// Take over messages from a file that `export` has written, or from Postfix. What was taken over
+    /// before is left out, so an import that broke off can be repeated
+    Import {
+        /// The file; -: standard input
+        #[arg(required_unless_present = "postfix", conflicts_with = "postfix")]
+        file: Option<PathBuf>,
+        /// From Postfix, which must have been stopped: its queue directory, or some of its queue files.
+        /// They are left as they are
+        #[arg(long, value_name = "PATH", num_args = 0.., default_missing_value = "/var/spool/postfix")]
+        postfix: Option<Vec<PathBuf>>,
         #[command(flatten)]
         output: Output,
     },
@@ -199,6 +223,20 @@ impl Queue {
                 way,
                 output,
             } => act(client, Act::Reroute(way.to()), &select, output.format()).await,
+            Queue::Export {
+                file,
+                select,
+                offline,
+            } => export::export(client, &file, select.selection(), offline).await,
+            Queue::Import {
+                file,
+                postfix,
+                output,
+            } => match (postfix, file) {
+                (Some(paths), _) => import::postfix(client, &paths, output.format()).await,
+                (None, Some(file)) => import::file(client, &file, output.format()).await,
+                (None, None) => Err(Trouble::Usage("say which file".to_owned())),
+            },
             Queue::Verify { offline, output } => {
                 let format = output.format();
                 match offline {
