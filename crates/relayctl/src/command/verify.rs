@@ -157,6 +157,7 @@ fn render(report: &Report, screen: &Screen) -> String {
             Differs::NotInIndex => "is in the journal and not in the index",
             Differs::NotInJournal => "is in the index; the journal's record of it cannot be read",
             Differs::Content => "is not the same in journal and index",
+            Differs::Body => "has a body of its own in big/",
         };
         let body = match difference.body {
             BodyFound::Sound => "",
