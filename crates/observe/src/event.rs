@@ -178,6 +178,10 @@ pub enum Event {
     IndexRebuilt {
         reason: String,
     },
+    /// The index cannot be written, mostly because the disk is full: no mail is accepted until it can.
+    IndexFrozen {
+        reason: String,
+    },
     QueueStopped {
         reason: String,
     },
@@ -489,6 +493,7 @@ pub(crate) mod tests {
                 reason: text(),
             },
             Event::IndexRebuilt { reason: text() },
+            Event::IndexFrozen { reason: text() },
             Event::QueueStopped { reason: text() },
             Event::HistoryLost { events: 1 },
             Event::Started {

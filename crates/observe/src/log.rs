@@ -301,6 +301,10 @@ pub(crate) fn line(event: &Event) {
             warn!(target: "relayd", event = "index_rebuilt", reason,
                 "index made anew from the journal");
         }
+        Event::IndexFrozen { reason } => {
+            error!(target: "relayd", event = "index_frozen", reason,
+                "the queue's index cannot be written; new mail is refused until it can");
+        }
         Event::QueueStopped { reason } => {
             error!(target: ALERT, event = "queue_stopped", reason,
                 "the queue takes no more mail; relayd ends and recovers when it is started again");

@@ -49,6 +49,7 @@ pub enum Metric {
     RecordsQuarantined,
     BodiesUnreadable,
     IndexesRebuilt,
+    IndexesFrozen,
     QueueStops,
     HistoryLost,
     Starts,
@@ -72,7 +73,7 @@ const fn row(metric: Metric, name: &'static str, help: &'static str) -> Row {
 }
 
 /// Every counter, in the order of the enum.
-pub const ROWS: [Row; 42] = [
+pub const ROWS: [Row; 43] = [
     row(
         Metric::ClientsConnected,
         "relayd_clients_connected_total",
@@ -242,6 +243,11 @@ pub const ROWS: [Row; 42] = [
         Metric::IndexesRebuilt,
         "relayd_indexes_rebuilt_total",
         "Times the queue's index was made anew from the journal.",
+    ),
+    row(
+        Metric::IndexesFrozen,
+        "relayd_indexes_frozen_total",
+        "Times the queue's index could not be written, as on a full disk.",
     ),
     row(
         Metric::QueueStops,
@@ -444,6 +450,7 @@ fn main_counter(event: &Event) -> (Metric, u64) {
         Event::RecordQuarantined { .. } => (Metric::RecordsQuarantined, 1),
         Event::BodyUnreadable { .. } => (Metric::BodiesUnreadable, 1),
         Event::IndexRebuilt { .. } => (Metric::IndexesRebuilt, 1),
+        Event::IndexFrozen { .. } => (Metric::IndexesFrozen, 1),
         Event::QueueStopped { .. } => (Metric::QueueStops, 1),
         Event::HistoryLost { events } => (Metric::HistoryLost, *events),
         Event::Started { .. } => (Metric::Starts, 1),

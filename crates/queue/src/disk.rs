@@ -76,7 +76,7 @@ impl DiskStore {
         let places = Arc::new(Semaphore::new(options.waiting_max));
         let imports = Arc::new(Imports::in_file(layout.imported()));
         let shared = Arc::new(Shared::new(layout, options, events, recovered.ledger));
-        room::look(&shared);
+        room::look(&shared, None);
         let needed = shared.ledger().segments().keys().next().copied();
         let inbox = Arc::new(Inbox::default());
         let (index, jobs) = channel();
@@ -96,6 +96,7 @@ impl DiskStore {
                 stuck: None,
             },
             compact_from: Instant::now(),
+            frozen: None,
         };
         let committer = Committer {
             shared: shared.clone(),

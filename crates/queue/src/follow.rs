@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use relay_observe::Event;
 use relay_smtp::QueueId;
 use tokio::sync::oneshot;
 
 use crate::compact;
 use crate::condition;
+use crate::frozen::{self, Frozen, Next};
 use crate::index::{Applied, Index, IndexError, Position, Row, panic_text};
 use crate::ledger::Lookup;
 use crate::message::Message;
@@ -79,6 +81,8 @@ pub(crate) struct Follower {
     pub(crate) reclaim: Reclaim,
     /// Not compacted before then.
     pub(crate) compact_from: Instant,
+    /// The index cannot be written.
+    pub(crate) frozen: Option<Frozen>,
 }
 
 impl Follower {
@@ -127,18 +131,28 @@ impl Follower {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if Instant::now() >= due {
-                room::look(&self.shared);
+                self.look();
                 condition::measure(&self.shared, &self.index);
                 self.catch_up();
                 self.reclaim.go_on(self.applied);
                 self.compact();
                 due = Instant::now() + every;
             }
-            self.empty_some();
+            if self.frozen.is_none() {
+                self.empty_some();
+            }
         }
     }
 
+    fn look(&mut self) {
+        let full = self.frozen.as_ref().map(Frozen::words);
+        room::look(&self.shared, full);
+    }
+
     fn catch_up(&mut self) {
+        if self.frozen.is_some() {
+            return self.thaw();
+        }
         let changes = self.shared.ledger().begin_apply();
         if changes.applied == self.applied {
             return;
@@ -154,15 +168,50 @@ impl Follower {
                 }
                 self.shared.tell_caught_up();
             }
-            Err(error) => self
-                .shared
-                .stop(format!("the index could not be written: {error}")),
+            Err(error) => {
+                self.shared.ledger().undo_apply(&changes);
+                self.freeze(error.to_string());
+            }
+        }
+    }
+
+    /// sled writes nothing any more after an error; all else goes on.
+    fn freeze(&mut self, reason: String) {
+        let frozen = Frozen::new(reason.clone());
+        self.shared.room().full = Some(frozen.words());
+        self.frozen = Some(frozen);
+        self.shared.events.emit(Event::IndexFrozen { reason });
+    }
+
+    /// Tries to put a new index in the place of one that cannot be written.
+    fn thaw(&mut self) {
+        let Some(frozen) = &mut self.frozen else {
+            return;
+        };
+        match frozen.next(&self.shared) {
+            Next::Wait => {}
+            Next::Copy => match frozen::copy(&self.shared, &self.index, self.applied) {
+                Ok((index, applied)) => {
+                    let reason = format!("it could not be written: {}", frozen.why());
+                    self.index = index;
+                    self.applied = applied;
+                    self.frozen = None;
+                    self.shared.events.emit(Event::IndexRebuilt { reason });
+                    self.shared.tell_caught_up();
+                    self.look();
+                }
+                Err(error) => frozen.failed(&error.to_string()),
+            },
+            Next::GiveUp => {
+                let reason = format!("the index could not be written: {}", frozen.why());
+                self.shared.stop(reason);
+            }
         }
     }
 
     /// Gives a file back that is far too large. After an error all stays as it is, for a while.
     fn compact(&mut self) {
-        if self.compact_from > Instant::now() {
+        if self.frozen.is_some() || self.compact_from > Instant::now() {
             return;
         }
         let (shared, index) = (&self.shared, &self.index);

@@ -101,6 +101,8 @@ pub(crate) struct Changes {
     /// Files of finished messages: to be removed when the index has been told.
     pub(crate) big_finished: Vec<QueueId>,
     versions: Vec<(QueueId, u64)>,
+    /// Records that brought them.
+    records: u64,
 }
 
 impl Ledger {
@@ -282,13 +284,14 @@ impl Ledger {
                 Now::Gone => Update::Remove { id, old_parts },
             });
         }
-        self.unapplied = 0;
+        let records = std::mem::take(&mut self.unapplied);
         Changes {
             updates,
             applied: self.applied,
             needed: self.segments.keys().next().copied(),
             big_finished: std::mem::take(&mut self.big_finished),
             versions,
+            records,
         }
     }
 
@@ -306,6 +309,31 @@ impl Ledger {
         }
     }
 
+    /// The index does not have them after all.
+    pub(crate) fn undo_apply(&mut self, changes: &Changes) {
+        for (id, _) in &changes.versions {
+            if let Some(entry) = self.overlay.get_mut(id) {
+                entry.dirty = Dirty::Yes;
+            }
+        }
+        self.unapplied += changes.records;
+    }
+
+    /// The index is written anew: these messages it takes from the old one, the others from here, as if it had
+    /// never had them.
+    pub(crate) fn begin_copy(&mut self) -> Vec<QueueId> {
+        for entry in self.overlay.values_mut() {
+            if entry.dirty != Dirty::No {
+                entry.parts = 0;
+            }
+        }
+        let clean = |id: &&QueueId| {
+            let entry = self.overlay.get(id);
+            entry.is_none_or(|entry| entry.dirty == Dirty::No)
+        };
+        self.live.keys().filter(clean).copied().collect()
+    }
+
     /// Lays what is newer here over rows of the index that cover the ids after `after` up to `upto`
     /// (None: to the end).
     pub(crate) fn merge(
@@ -316,6 +344,8 @@ impl Ledger {
     ) -> Vec<Arc<Message>> {
         let mut messages: BTreeMap<QueueId, Arc<Message>> = rows
             .into_iter()
+            // While the index cannot be written it still has what has gone.
+            .filter(|row| self.live.contains_key(&row.message.id))
             .map(|row| (row.message.id, row.message))
             .collect();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);

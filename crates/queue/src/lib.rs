@@ -14,6 +14,7 @@ pub mod disk;
 pub mod fair;
 mod files;
 mod follow;
+mod frozen;
 mod gather;
 mod ids;
 mod imports;

@@ -67,14 +67,14 @@ impl Room {
     }
 }
 
-/// Looks at the disk, and takes ballast in again when it can.
-pub(crate) fn look(shared: &Shared) {
+/// Looks at the disk, and takes ballast in again when it can. `full`: why nothing is taken all the same.
+pub(crate) fn look(shared: &Shared, full: Option<String>) {
     let space = shared.options.device.space(shared.layout.root()).ok();
     let limits = {
         let mut room = shared.room();
         room.space = space;
         room.taken = 0;
-        room.full = None;
+        room.full = full;
         room.limits
     };
     let Some(space) = space else { return };

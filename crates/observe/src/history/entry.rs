@@ -266,6 +266,7 @@ impl Entry {
                 ..because("body_unreadable", reason)
             },
             Event::IndexRebuilt { reason } => because("index_rebuilt", reason),
+            Event::IndexFrozen { reason } => because("index_frozen", reason),
             Event::QueueStopped { reason } => because("queue_stopped", reason),
             Event::HistoryLost { events } => counted("history_lost", events),
             Event::Started { version, .. } => because("started", format!("version {version}")),
