@@ -10,7 +10,7 @@ use relay_smtp::{Failure, Phase};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::carry::Carrier;
-use crate::job::{Job, Which};
+use crate::job::{Job, Which, unreadable};
 use crate::link::{FromSession, Link, ToSession};
 use crate::outcome::{Outcome, expired};
 use crate::settle::{Said, Verdict};
@@ -115,9 +115,17 @@ async fn carry_out(carrier: &mut Carrier, dispatch: &Dispatch) -> Result<Outcome
     let mut verdicts = set_aside(&world, &settings, &mut job);
     let mut news = SiteNews::Neutral;
     if !job.due.is_empty() {
-        let attempt = carrier.carry(&settings, &job).await;
-        verdicts.extend(attempt.verdicts);
-        news = attempt.news;
+        match carrier.carry(&settings, &job).await {
+            Ok(attempt) => {
+                verdicts.extend(attempt.verdicts);
+                news = attempt.news;
+            }
+            Err(error) if verdicts.is_empty() => {
+                return Err(unreadable(&world, job.message.id, &error.to_string()));
+            }
+            // First what is settled already; the others come again at once, and then alone.
+            Err(_) => {}
+        }
     }
     Ok(Outcome {
         world,

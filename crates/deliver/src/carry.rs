@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use relay_observe::Event;
 use relay_observe::crash::{self, CrashPoint};
 use relay_policy::{Action, Category, Decision, Fate};
+use relay_queue::StoreError;
 use relay_schedule::SiteId;
 use relay_schedule::scheduler::SiteNews;
 use relay_smtp::client::Outcome;
@@ -20,6 +21,7 @@ use crate::job::{Job, Prepared};
 use crate::judge::{Judged, flow, judge, judge_refusal};
 use crate::link::{Flow, FromSession};
 use crate::open::{Peer, Refusal, Target};
+use crate::outgoing::Outgoing;
 use crate::settle::{Said, Verdict};
 use crate::world::{Settings, World};
 
@@ -82,14 +84,15 @@ impl Carrier {
     }
 
     /// Tries all due recipients. Those without a verdict afterwards are due as before.
-    pub async fn carry(&mut self, settings: &Settings, job: &Job) -> Try {
+    /// Err: the queue does not give the message out.
+    pub async fn carry(&mut self, settings: &Settings, job: &Job) -> Result<Try, StoreError> {
         let mut attempt = Try::new(job);
         if let Some(refusal) = loops(settings, job) {
             let decision = judge_refusal(settings, job, &refusal, None, self.world.clock.now());
             attempt.refuse_all(&refusal, &decision);
-            return attempt;
+            return Ok(attempt);
         }
-        let prepared = job.prepare(settings, self.world.clock.now()).await;
+        let prepared = job.prepare(settings, self.world.clock.now()).await?;
         // Each round settles a recipient, or uses up a host or a session; this bound is only a net.
         let rounds = 2 * job.due.len() + 20;
         for _ in 0..rounds {
@@ -111,7 +114,7 @@ impl Carrier {
             let stands = attempt.fallback.remove(&index);
             attempt.verdicts.extend(stands);
         }
-        attempt
+        Ok(attempt)
     }
 
     /// The open session if it will do, else a new one. None: there is none to be had; who is still
@@ -237,7 +240,8 @@ impl Carrier {
         let count = count.min(attempt.pending.len());
         let chunk: Vec<u32> = attempt.pending.drain(..count).collect();
         peer.wire.session.begin(job.transaction(prepared, &chunk));
-        peer.wire.run(&prepared.wire).await;
+        let message = Outgoing::new(&prepared.signatures, &job.body);
+        peer.wire.send(message).await;
         let outcomes = match peer.wire.session.take_outcomes() {
             Some(outcomes) if !attempt.died_idle(&peer, &outcomes) => outcomes,
             // The peer had closed the session while it was idle: that says nothing of the message.
@@ -552,7 +556,7 @@ fn split(verdict: &Verdict, accepted: u32) -> Split {
 fn loops(settings: &Settings, job: &Job) -> Option<Refusal> {
     // One more than what is accepted: ours is on top by now.
     let hops_max = u64::from(settings.config.submission.received_headers_max) + 1;
-    let hops = relay_message::header::received_count(&job.body) as u64;
+    let hops = relay_message::header::received_count(&job.head) as u64;
     (hops > hops_max).then(|| Refusal {
         phase: Phase::Mail,
         said: Said::Failure {

@@ -5,23 +5,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use relay_config::EffectiveLimits;
+use relay_message::dkim::BodyHash;
 use relay_message::dsn::ORIGINAL_BYTES_MAX;
 use relay_message::header;
 use relay_policy::TlsRequirement;
-use relay_queue::{Message, State};
+use relay_queue::{Body, Message, State, StoreError};
 use relay_schedule::scheduler::SiteNews;
 use relay_schedule::{Dispatch, Report};
 use relay_smtp::client::Transaction;
-use relay_smtp::envelope::{BodyType, Recipient, Utf8};
-use relay_smtp::{Host, NextHop, QueueId, data};
+use relay_smtp::envelope::{BodyType, Recipient, Ret, Utf8};
+use relay_smtp::{Host, NextHop, QueueId};
 
 use crate::next_hop::next_hop;
+use crate::sign::sign;
 use crate::world::{Settings, World};
 
 /// One message and its recipients that are due by way of one next hop.
 pub(crate) struct Job {
     pub message: Arc<Message>,
-    pub body: Bytes,
+    pub body: Body,
+    /// Its start, to where the header ends.
+    pub head: Bytes,
     pub hop: NextHop,
     /// Never empty as loaded; without those that are suppressed afterwards.
     pub due: Vec<u32>,
@@ -76,26 +80,34 @@ impl Job {
             return Err(nothing(*id, next));
         }
         let body = match world.store.body(*id).await {
-            Ok(Some(body)) => match body.whole().await {
-                Ok(body) => body,
-                Err(error) => return Err(unreadable(world, *id, &error.to_string())),
-            },
+            Ok(Some(body)) => body,
             Ok(None) => return Err(unreadable(world, *id, "its body is not there")),
+            Err(error) => return Err(unreadable(world, *id, &error.to_string())),
+        };
+        let head = match head_of(&body).await {
+            Ok(head) => head,
             Err(error) => return Err(unreadable(world, *id, &error.to_string())),
         };
         Ok(Job {
             message,
             body,
+            head,
             hop: hop.clone(),
             due,
             recipients_max: *recipients_max,
         })
     }
 
-    /// What a DSN may need of the message.
-    pub fn start(&self) -> &[u8] {
-        let all = &self.body;
-        all.get(..ORIGINAL_BYTES_MAX).unwrap_or(all)
+    /// What a DSN may need of the message. More than the header it needs only where the sender wants
+    /// all of it back, and it is not too large for that.
+    pub async fn start(&self) -> Bytes {
+        let full = self.message.envelope.ret == Some(Ret::Full);
+        if !full || self.body.len() > ORIGINAL_BYTES_MAX as u64 {
+            return self.head.clone();
+        }
+        // Of one that cannot be read, the header is better than no report.
+        let whole = self.body.whole().await;
+        whole.unwrap_or_else(|_| self.head.clone())
     }
 
     /// One recipient of the envelope.
@@ -140,28 +152,40 @@ impl Job {
             .limits_for(domain.as_deref(), provider, &[host])
     }
 
-    /// Signs the message and makes it ready for the wire.
-    pub async fn prepare(&self, settings: &Settings, now: Timestamp) -> Prepared {
-        let mut wire = settings.signers.sign(&self.body, now).await;
-        let size = (wire.len() + self.body.len()) as u64;
-        let fields = header::end(&self.body).fields;
-        let header = self.body.get(..fields).unwrap_or_default();
-        let needs_utf8 = self.message.envelope.utf8 == Utf8::Required && !header.is_ascii();
-        // The signatures are ours: whole lines, none of which starts with a dot. So they go before
-        // the stuffed message as they are.
-        wire.extend_from_slice(&data::stuff(&self.body));
-        Prepared {
-            wire,
-            size,
-            body_type: match self.body.is_ascii() {
-                true => BodyType::SevenBit,
-                false => BodyType::EightBitMime,
-            },
+    /// Reads the message through, whether it is whole and what its bytes are, and signs it. Err: it
+    /// cannot be sent.
+    pub async fn prepare(
+        &self,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Prepared, StoreError> {
+        let keys = settings.signers.keys(&self.head);
+        let mut hash = (!keys.is_empty()).then(BodyHash::default);
+        let mut body_type = BodyType::SevenBit;
+        let mut of_head = self.head.len();
+        let mut pieces = self.body.pieces();
+        while let Some(piece) = pieces.next().await? {
+            if !piece.is_ascii() {
+                body_type = BodyType::EightBitMime;
+            }
+            let behind_head = piece.get(of_head..).unwrap_or_default();
+            of_head = of_head.saturating_sub(piece.len());
+            hash.iter_mut().for_each(|hash| hash.feed(behind_head));
+        }
+        let signatures = match hash {
+            Some(hash) => sign(keys, self.head.clone(), hash.end(), now).await,
+            None => Vec::new(),
+        };
+        let needs_utf8 = self.message.envelope.utf8 == Utf8::Required && !self.head.is_ascii();
+        Ok(Prepared {
+            size: signatures.len() as u64 + self.body.len(),
+            signatures,
+            body_type,
             utf8: match needs_utf8 {
                 true => Utf8::Required,
                 false => Utf8::NotNeeded,
             },
-        }
+        })
     }
 
     /// The envelope of one transaction.
@@ -182,14 +206,33 @@ impl Job {
     }
 }
 
-/// The message as it is sent.
+/// What is to be known before the message is sent.
 pub(crate) struct Prepared {
-    /// With signatures, dots stuffed, final dot at the end.
-    pub wire: Vec<u8>,
+    /// DKIM-Signature fields, to go before it.
+    pub signatures: Vec<u8>,
     /// Bytes without stuffing and final dot.
     pub size: u64,
     pub body_type: BodyType,
     pub utf8: Utf8,
+}
+
+/// Nearly every header ends within so many bytes.
+const HEAD_USUAL: usize = 64 << 10;
+/// No header that came over SMTP is longer (`submission` refuses them). One that came in otherwise is taken
+/// to end here, for what is read out of it; it is not signed rightly then, but arrives whole.
+const HEAD_MAX: usize = 2 << 20;
+
+async fn head_of(body: &Body) -> Result<Bytes, StoreError> {
+    for bytes_max in [HEAD_USUAL, HEAD_MAX] {
+        let start = body.start(bytes_max).await?;
+        if let Some(end) = header::end_within(&start) {
+            return Ok(start.slice(..end.body));
+        }
+        if start.len() as u64 == body.len() {
+            return Ok(start.slice(..header::end(&start).body));
+        }
+    }
+    body.start(HEAD_MAX).await
 }
 
 fn nothing(id: QueueId, due_again: Option<Timestamp>) -> Report {
@@ -203,7 +246,7 @@ fn nothing(id: QueueId, due_again: Option<Timestamp>) -> Report {
 /// How long a message that the queue cannot give out is left alone.
 const UNREADABLE_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 
-fn unreadable(world: &World, id: QueueId, error: &str) -> Report {
+pub(crate) fn unreadable(world: &World, id: QueueId, error: &str) -> Report {
     tracing::error!(%id, "the queue does not give the message out, trying again later: {error}");
     let again = world.clock.now().checked_add(UNREADABLE_PAUSE);
     nothing(id, Some(again.unwrap_or(Timestamp::MAX)))

@@ -14,6 +14,7 @@ mod next_hop;
 mod open;
 pub mod operator;
 mod outcome;
+mod outgoing;
 mod report;
 pub mod run;
 pub mod settle;

@@ -144,7 +144,7 @@ impl Target<'_> {
         let timeouts = self.config.delivery.timeouts.clone();
         let mut wire = Wire::new(stream, self.setup(plan), timeouts);
         loop {
-            match wire.run(&[]).await {
+            match wire.run().await {
                 Pause::Ready => break,
                 Pause::StartTls => {
                     let handshake = wire.encrypt(|stream| self.handshake(stream));

@@ -60,7 +60,7 @@ impl Outcome {
             mut report,
             events,
             suppress,
-        } = self.settling(now);
+        } = self.settling(now).await;
         if settlement.changes.is_empty() {
             // Nobody was tried. Not at once again, or two parts of relayd would spin.
             let least = after(now, NOTHING_TRIED_PAUSE);
@@ -97,10 +97,11 @@ impl Outcome {
         report
     }
 
-    fn settling(self, now: Timestamp) -> Settling {
+    async fn settling(self, now: Timestamp) -> Settling {
+        let start = self.job.start().await;
         let input = Input {
             message: &self.job.message,
-            start: self.job.start(),
+            start: &start,
             hop: &self.job.hop,
             site: self.site.as_ref().map(|site| &*site.0),
             verdicts: self.verdicts,

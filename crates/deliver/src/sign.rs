@@ -1,10 +1,10 @@
-//! DKIM signing: which keys sign a message, off the async threads.
+//! DKIM signing: which keys sign a message; the signing itself goes off the async threads.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use relay_message::dkim::Signer;
+use relay_message::dkim::{HashedBody, Signer};
 use relay_message::header;
 use relay_smtp::Domain;
 
@@ -26,27 +26,13 @@ impl Signers {
         Signers::default()
     }
 
-    /// The DKIM-Signature fields of a message, each with its line end: to be put before it. Empty
-    /// where no key fits the author.
-    pub async fn sign(&self, message: &Bytes, now: Timestamp) -> Vec<u8> {
+    /// The keys that sign a message with this header; none where no key fits the author.
+    pub(crate) fn keys(&self, head: &[u8]) -> Vec<Arc<Signer>> {
         if self.signers.is_empty() {
             return Vec::new();
         }
-        let Some(author) = header::author_domains(message).into_iter().next() else {
-            return Vec::new();
-        };
-        let keys = self.keys_for(&author);
-        if keys.is_empty() {
-            return Vec::new();
-        }
-        let message = message.clone();
-        // An RSA-2048 signature takes about half a millisecond: too long for a thread that other
-        // sessions wait for.
-        let signed = tokio::task::spawn_blocking(move || sign_with(&keys, &message, now)).await;
-        signed.unwrap_or_else(|error| {
-            tracing::error!("signing for {author} failed, the message goes unsigned: {error}");
-            Vec::new()
-        })
+        let author = header::author_domains(head).into_iter().next();
+        author.map_or_else(Vec::new, |author| self.keys_for(&author))
     }
 
     /// The keys of the author's domain; where it has none, those of the nearest domain above it.
@@ -63,10 +49,27 @@ impl Signers {
     }
 }
 
-fn sign_with(keys: &[Arc<Signer>], message: &[u8], now: Timestamp) -> Vec<u8> {
+/// The DKIM-Signature fields of a message, each with its line end: to be put before it.
+pub(crate) async fn sign(
+    keys: Vec<Arc<Signer>>,
+    head: Bytes,
+    body_hash: HashedBody,
+    now: Timestamp,
+) -> Vec<u8> {
+    // An RSA-2048 signature takes about half a millisecond: too long for a thread that other
+    // sessions wait for.
+    let signing = move || sign_with(&keys, &head, &body_hash, now);
+    let signed = tokio::task::spawn_blocking(signing).await;
+    signed.unwrap_or_else(|error| {
+        tracing::error!("signing failed, the message goes unsigned: {error}");
+        Vec::new()
+    })
+}
+
+fn sign_with(keys: &[Arc<Signer>], head: &[u8], body_hash: &HashedBody, now: Timestamp) -> Vec<u8> {
     let mut fields = Vec::new();
     for key in keys {
-        match key.sign(message, now) {
+        match key.sign_head(head, body_hash, now) {
             Ok(field) => fields.extend_from_slice(&field),
             // Unsigned mail may still arrive; mail kept back for our own mistake surely does not.
             Err(error) => tracing::error!(

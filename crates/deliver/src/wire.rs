@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::dial::Stream;
+use crate::outgoing::Outgoing;
 use crate::tls::TlsError;
 
 /// A stream and the session that is held over it.
@@ -32,7 +33,7 @@ pub(crate) enum Pause {
 
 /// How long a peer that stopped reading is listened to for its reason.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// The body's time-out holds for each piece of this many bytes.
+/// The body's time-out holds for each part of about this many bytes.
 const BODY_PIECE_BYTES: usize = 256 * 1024;
 const READ_BYTES: usize = 4096;
 
@@ -45,14 +46,26 @@ impl Wire {
         }
     }
 
-    /// Goes on until the session is ready for a message, wants TLS, or is over. `body`: what is
-    /// sent when the session asks for it, dots stuffed, final dot included.
-    pub async fn run(&mut self, body: &[u8]) -> Pause {
+    /// Goes on until the session is ready for a message, wants TLS, or is over.
+    pub async fn run(&mut self) -> Pause {
+        self.go_on(None).await
+    }
+
+    /// The same after a transaction has begun. `message`: what is sent when the session asks for it.
+    pub async fn send(&mut self, message: Outgoing) -> Pause {
+        self.go_on(Some(message)).await
+    }
+
+    async fn go_on(&mut self, mut message: Option<Outgoing>) -> Pause {
         loop {
             match self.session.step() {
                 Step::Write(bytes) => self.write(&bytes).await,
                 Step::Read(wait) => self.read(wait).await,
-                Step::Body => self.write_body(body).await,
+                Step::Body => {
+                    let message = message.take();
+                    let message = message.expect("a session asks for a body once, after begin");
+                    self.write_body(message).await;
+                }
                 Step::StartTls => return Pause::StartTls,
                 Step::Ready => return Pause::Ready,
                 Step::Over => return Pause::Over,
@@ -94,7 +107,7 @@ impl Wire {
     pub async fn quit(mut self) {
         if self.session.step() == Step::Ready {
             self.session.quit();
-            self.run(&[]).await;
+            self.run().await;
         }
         // The peer may have closed already: that is what was asked for.
         let _ = timeout(LAST_WORDS, self.stream.shutdown()).await;
@@ -113,9 +126,24 @@ impl Wire {
         }
     }
 
-    async fn write_body(&mut self, body: &[u8]) {
-        for piece in body.chunks(BODY_PIECE_BYTES) {
-            match timeout(self.timeouts.body, self.write_piece(piece)).await {
+    async fn write_body(&mut self, mut message: Outgoing) {
+        let mut until = Instant::now() + self.timeouts.body;
+        let mut bytes = 0;
+        loop {
+            let piece = match message.next().await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break,
+                // The connection is closed in the middle of the data: the peer has nothing.
+                Err(error) => {
+                    let words = format!("our own queue did not give the message out: {error}");
+                    return self.session.lost(&words);
+                }
+            };
+            if bytes >= BODY_PIECE_BYTES {
+                (until, bytes) = (Instant::now() + self.timeouts.body, 0);
+            }
+            bytes += piece.len();
+            match timeout_at(until, self.write_piece(&piece)).await {
                 // The peer has spoken before it had all of it.
                 Ok(Ok(())) if self.session.end().is_some() => return,
                 Ok(Ok(())) => {}

@@ -6,8 +6,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
-use mail_auth::common::crypto::{Algorithm, DkimKey, Ed25519Key, RsaKey, Sha256, SigningKey};
-use mail_auth::common::headers::{Writable, Writer};
+use mail_auth::common::crypto::{
+    Algorithm, DkimKey, Ed25519Key, HashContext, HashImpl, HashOutput, RsaKey, Sha256, SigningKey,
+};
+use mail_auth::common::headers::Writer;
 use relay_smtp::Domain;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
@@ -117,10 +119,22 @@ impl Signer {
     /// The whole DKIM-Signature field with its line end, to be put before the message. The message
     /// has CRLF line ends. Costs about half a millisecond with RSA: not for async threads.
     pub fn sign(&self, message: &[u8], now: Timestamp) -> Result<Vec<u8>, SignError> {
-        let fields: Vec<Field<'_>> = header::fields(message).collect();
-        let body = message.get(header::end(message).body..).unwrap_or_default();
+        let (head, body) = message.split_at(header::end(message).body);
+        let mut hash = BodyHash::default();
+        hash.feed(body);
+        self.sign_head(head, &hash.end(), now)
+    }
+
+    /// The same for a message whose body is not at hand: `head` reaches to where the body begins.
+    pub fn sign_head(
+        &self,
+        head: &[u8],
+        body_hash: &HashedBody,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, SignError> {
+        let fields: Vec<Field<'_>> = header::fields(head).collect();
         let (names, mut signed) = signed_fields(&fields);
-        let unsigned = self.unsigned_field(now, &names, self.key.hash(Body(body)).as_ref());
+        let unsigned = self.unsigned_field(now, &names, body_hash.0.as_ref());
         // The field's own canonical form has an empty b= and no line end (RFC 6376 section 3.7).
         for field in header::fields(unsigned.as_bytes()) {
             relaxed(&field, &mut signed);
@@ -229,17 +243,78 @@ fn relaxed(field: &Field<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The simple form of a body: one CRLF at its end, however many there were (RFC 6376 section 3.4.3).
-struct Body<'a>(&'a [u8]);
+/// The hash of a body that comes in pieces, in its simple form: one CRLF at its end, however many there
+/// were (RFC 6376 section 3.4.3). All signatures of a message share it: both algorithms hash by SHA-256.
+pub struct BodyHash {
+    hasher: <Sha256 as HashImpl>::Context,
+    /// CRLFs that are not hashed yet: there may be nothing behind them.
+    line_ends: u64,
+    /// A CR behind those, whose LF may come with the next piece.
+    cr: Cr,
+}
 
-impl Writable for Body<'_> {
-    fn write(self, writer: &mut impl Writer) {
-        let mut text = self.0;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cr {
+    None,
+    Waits,
+}
+
+/// What [`BodyHash`] comes to.
+pub struct HashedBody(HashOutput);
+
+impl Default for BodyHash {
+    fn default() -> BodyHash {
+        BodyHash {
+            hasher: Sha256::hasher(),
+            line_ends: 0,
+            cr: Cr::None,
+        }
+    }
+}
+
+impl BodyHash {
+    pub fn feed(&mut self, piece: &[u8]) {
+        let mut text = piece;
+        if self.cr == Cr::Waits
+            && let [first, rest @ ..] = text
+        {
+            self.cr = Cr::None;
+            if *first == b'\n' {
+                self.line_ends += 1;
+                text = rest;
+            } else {
+                self.write(b"\r");
+            }
+        }
+        if let Some(before) = text.strip_suffix(b"\r") {
+            self.cr = Cr::Waits;
+            text = before;
+        }
+        let mut line_ends = 0;
         while let Some(shorter) = text.strip_suffix(b"\r\n") {
+            line_ends += 1;
             text = shorter;
         }
-        writer.write(text);
-        writer.write(b"\r\n");
+        if !text.is_empty() {
+            self.write(text);
+        }
+        self.line_ends += line_ends;
+    }
+
+    pub fn end(mut self) -> HashedBody {
+        if self.cr == Cr::Waits {
+            self.write(b"\r");
+        }
+        self.hasher.write(b"\r\n");
+        HashedBody(self.hasher.complete())
+    }
+
+    /// Something behind the line ends that wait.
+    fn write(&mut self, text: &[u8]) {
+        for _ in 0..std::mem::take(&mut self.line_ends) {
+            self.hasher.write(b"\r\n");
+        }
+        self.hasher.write(text);
     }
 }
 

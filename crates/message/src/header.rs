@@ -117,6 +117,18 @@ pub fn end(message: &[u8]) -> HeaderEnd {
     }
 }
 
+/// Where the header ends, if the start of a message tells it: whatever follows, it ends there.
+pub fn end_within(start: &[u8]) -> Option<HeaderEnd> {
+    let found = end(start);
+    let rest = start.get(found.fields..).unwrap_or_default();
+    match found.by {
+        EndedBy::EmptyLine => Some(found),
+        // A line without its end may still become a field.
+        EndedBy::OtherLine => memchr::memchr(b'\n', rest).map(|_| found),
+        EndedBy::EndOfMessage => None,
+    }
+}
+
 /// Whether the header has this field.
 pub fn has(message: &[u8], name: &str) -> bool {
     fields(message).any(|field| field.is(name))

@@ -117,6 +117,12 @@ pub fn prepare(message: &[u8], trace: &Trace<'_>) -> Bytes {
     Bytes::from(out)
 }
 
+/// Whether [`prepare`] can be given the start of a message as if it were all of it: its header is whole.
+/// What follows then goes behind the result as it is.
+pub fn can_prepare(start: &[u8]) -> bool {
+    header::end_within(without_mbox_line(start)).is_some()
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Found {
     Yes,

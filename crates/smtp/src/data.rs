@@ -8,24 +8,64 @@ use memchr::{memchr2, memmem};
 /// The body as it goes on the wire after a 354: dots stuffed, a CRLF at the end, and the final dot.
 /// One buffer, so that it can go out in one write.
 pub fn stuff(body: &[u8]) -> Vec<u8> {
-    const END: &[u8] = b"\r\n.\r\n";
-    let mut wire = Vec::with_capacity(body.len() + body.len() / 64 + END.len() + 1);
-    let mut copied = 0;
-    if body.starts_with(b".") {
-        wire.push(b'.');
-    }
-    for line_end in memmem::find_iter(body, b"\r\n.") {
-        let dot = line_end + 2;
-        wire.extend_from_slice(body.get(copied..dot).unwrap_or_default());
-        wire.push(b'.');
-        copied = dot;
-    }
-    wire.extend_from_slice(body.get(copied..).unwrap_or_default());
-    if !body.is_empty() && !body.ends_with(b"\r\n") {
-        wire.extend_from_slice(b"\r\n");
-    }
-    wire.extend_from_slice(b".\r\n");
+    let mut wire = Vec::with_capacity(body.len() + body.len() / 64 + 6);
+    let mut stuffer = Stuffer::default();
+    stuffer.feed(body, &mut wire);
+    stuffer.end(&mut wire);
     wire
+}
+
+/// Does what [`stuff`] does to a body that comes in pieces.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stuffer {
+    behind: Behind,
+}
+
+/// The last octets that were fed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Behind {
+    /// A CRLF, or nothing yet.
+    #[default]
+    LineEnd,
+    Cr,
+    Other,
+}
+
+impl Stuffer {
+    /// Appends a piece to `out`, its dots stuffed.
+    pub fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let mut copied = 0;
+        match (self.behind, piece) {
+            (_, []) => return,
+            (Behind::LineEnd, [b'.', ..]) => out.push(b'.'),
+            (Behind::Cr, [b'\n', b'.', ..]) => {
+                out.extend_from_slice(b"\n.");
+                copied = 1;
+            }
+            (Behind::LineEnd | Behind::Cr | Behind::Other, [..]) => {}
+        }
+        for line_end in memmem::find_iter(piece, b"\r\n.") {
+            let dot = line_end + 2;
+            write(out, piece, copied, dot);
+            out.push(b'.');
+            copied = dot;
+        }
+        write(out, piece, copied, piece.len());
+        self.behind = match (self.behind, piece) {
+            (_, [.., b'\r', b'\n']) | (Behind::Cr, [b'\n']) => Behind::LineEnd,
+            (_, [.., b'\r']) => Behind::Cr,
+            (_, [..]) => Behind::Other,
+        };
+    }
+
+    /// The CRLF that may be missing, and the final dot.
+    pub fn end(self, out: &mut Vec<u8>) {
+        match self.behind {
+            Behind::LineEnd => {}
+            Behind::Cr | Behind::Other => out.extend_from_slice(b"\r\n"),
+        }
+        out.extend_from_slice(b".\r\n");
+    }
 }
 
 /// The same text with each bare CR and bare LF made a CRLF: for text that comes from a file or over
@@ -358,6 +398,14 @@ mod tests {
             prop_assert_eq!(message, body);
             prop_assert_eq!(progress, Progress::Ended);
             prop_assert!(left.is_empty());
+        }
+
+        #[test]
+        fn stuffing_in_pieces_gives_the_same(raw in wire_bytes(), size in 1usize..6) {
+            let (mut stuffer, mut pieces) = (Stuffer::default(), Vec::new());
+            raw.chunks(size).for_each(|piece| stuffer.feed(piece, &mut pieces));
+            stuffer.end(&mut pieces);
+            prop_assert_eq!(pieces, stuff(&raw));
         }
 
         #[test]

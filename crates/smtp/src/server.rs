@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::command::{Command, Mail, Secret};
 use crate::data::{BareLineEnds, Progress};
-use crate::envelope::{Envelope, Recipient};
+use crate::envelope::{Envelope, Recipient, Utf8};
 use crate::line::{LineError, Lines};
 use crate::reply::{Reply, ReplyClass};
 use login::{Login, Step};
@@ -25,8 +25,7 @@ use transaction::{Data, Transaction};
 pub struct Settings {
     /// In the banner and in the reply to EHLO; the domain of a bare `postmaster`.
     pub hostname: String,
-    /// Bytes of a message without dot stuffing; announced by SIZE. Also the bound on the memory of
-    /// one session.
+    /// Bytes of a message without dot stuffing; announced by SIZE.
     pub message_bytes_max: u64,
     /// RCPTs of one transaction; more draw 452 4.5.3.
     pub recipients_max: usize,
@@ -106,9 +105,19 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {
     pub envelope: Envelope,
-    /// CRLF line ends, dots unstuffed, as the client sent it.
+    /// CRLF line ends, dots unstuffed, as the client sent it; without what [`Session::take_body`] gave out.
     pub body: Vec<u8>,
     pub hello: Hello,
+}
+
+/// A message on its way, before the end of its data.
+#[derive(Clone, Copy, Debug)]
+pub struct Transfer<'a> {
+    pub hello: &'a Hello,
+    pub recipients: &'a [Recipient],
+    pub utf8: Utf8,
+    /// What has come of the body and was not taken out.
+    pub held: &'a [u8],
 }
 
 /// The longest command line in octets. RFC 5321 section 4.5.3.1.4 allows 512, the extensions add
@@ -270,6 +279,34 @@ impl Session {
     /// Whether the client is between 354 and the end of its data.
     pub fn in_data(&self) -> bool {
         matches!(self.state, State::Data(_))
+    }
+
+    /// The message that is coming in now; None: not between 354 and the end of its data.
+    pub fn transfer(&self) -> Option<Transfer<'_>> {
+        let (State::Data(data), Some(transaction), Some(hello)) =
+            (&self.state, &self.transaction, &self.hello)
+        else {
+            return None;
+        };
+        Some(Transfer {
+            hello,
+            recipients: &transaction.recipients,
+            utf8: transaction.utf8(),
+            held: data.held(),
+        })
+    }
+
+    /// Takes out what has come of the body so far; the message at its end has only the rest. For a
+    /// driver that keeps large ones elsewhere.
+    pub fn take_body(&mut self) -> Vec<u8> {
+        match &mut self.state {
+            State::Data(data) => data.take(),
+            State::Command
+            | State::Login(_)
+            | State::Asked(_)
+            | State::TlsHandshake
+            | State::Closed => Vec::new(),
+        }
     }
 
     /// Whether bytes of the client wait that were not looked at yet.
@@ -505,12 +542,37 @@ mod tests {
             let State::Data(data) = &session.state else {
                 panic!("the data goes on");
             };
-            assert!(data.held() <= 32_000);
+            assert!(data.capacity() <= 32_000);
         }
         session.input(b"\r\n.\r\n");
         assert_eq!(agree(&mut session), 0);
         let output = String::from_utf8(session.take_output()).expect("UTF-8");
         assert!(output.ends_with("552 5.3.4 a message may have 10000 bytes here\r\n"));
+    }
+
+    #[test]
+    fn a_body_that_is_taken_out_in_parts_is_whole_and_still_has_its_limit() {
+        for (limit, messages) in [(6000, 1), (5999, 0)] {
+            let mut session = session(limit);
+            session.input(GROUP.as_bytes());
+            agree(&mut session);
+            let mut taken = Vec::new();
+            for _ in 0..5 {
+                session.input(&[b'x'; 1000]);
+                assert_eq!(session.transfer().expect("in data").held.len(), 1000);
+                taken.extend(session.take_body());
+            }
+            session.input(&[b'y'; 998]);
+            session.input(b"\r\n.\r\n");
+            assert!(session.transfer().is_none() && session.take_body().is_empty());
+            match session.next_event() {
+                Some(Event::Message(rest)) => {
+                    taken.extend(rest.body);
+                    assert_eq!((taken.len(), messages), (6000, 1));
+                }
+                other => assert!(messages == 0, "{other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(super) struct Transaction {
 pub(super) struct Data {
     unstuffer: Unstuffer,
     body: Vec<u8>,
+    /// Octets that the driver has taken out.
+    taken: u64,
     size: BodySize,
 }
 
@@ -31,7 +33,7 @@ enum BodySize {
 }
 
 /// A client's word for the size reserves no more memory than this; beyond it the body grows as it comes.
-const RESERVED_MAX: u64 = 1024 * 1024;
+const RESERVED_MAX: u64 = 256 * 1024;
 
 impl Session {
     pub(super) fn mail(&mut self, mail: Mail) {
@@ -163,6 +165,10 @@ impl Transaction {
         }
     }
 
+    pub(super) fn utf8(&self) -> Utf8 {
+        self.mail.utf8
+    }
+
     fn envelope(self) -> Envelope {
         Envelope {
             reverse_path: self.mail.reverse_path,
@@ -181,20 +187,30 @@ impl Data {
         Data {
             unstuffer: Unstuffer::new(bare_line_ends),
             body: Vec::with_capacity(usize::try_from(expected).unwrap_or(0)),
+            taken: 0,
             size: BodySize::Fits,
         }
     }
 
+    pub(super) fn held(&self) -> &[u8] {
+        &self.body
+    }
+
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.taken += self.body.len() as u64;
+        std::mem::take(&mut self.body)
+    }
+
     /// The memory it takes, in octets.
     #[cfg(test)]
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn capacity(&self) -> usize {
         self.body.capacity()
     }
 
     /// Takes bytes of the body; what is beyond `max` is looked through for the end and dropped.
     pub(super) fn feed(&mut self, bytes: &[u8], max: u64) -> Fed {
         let fed = self.unstuffer.feed(bytes, &mut self.body);
-        if self.body.len() as u64 > max {
+        if self.taken + self.body.len() as u64 > max {
             self.size = BodySize::TooLarge;
         }
         if self.size == BodySize::TooLarge {
