@@ -1,25 +1,26 @@
 //! One session: reads, feeds the dialogue, answers its questions, writes. What the protocol says
 //! is decided in `relay_smtp::server`, who may do what in [`crate::limits`].
 
+pub(crate) mod incoming;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use relay_config::{Listener, ListenerTls, SuppressionMode, User};
-use relay_message::header;
-use relay_message::received::{Encrypted, LoggedIn, Protocol, Trace, prepare};
 use relay_observe::Event as Happened;
 use relay_observe::crash::{self, CrashPoint};
-use relay_queue::{Arrival, Message, NewMessage, Sender, StoreError};
+use relay_queue::{Message, NewMessage, Sender, StoreError};
 use relay_smtp::command::{Mail, Secret};
-use relay_smtp::server::{Auth, Channel, Event, Hello, Incoming, Session, reply};
+use relay_smtp::server::{Auth, Channel, Event, Incoming, Session, reply};
 use relay_smtp::{Mailbox, Reply};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use self::incoming::{Share, Spool};
 use crate::auth::Verdict;
 use crate::held::Held;
 use crate::limits::{self, Trust};
@@ -107,6 +108,8 @@ pub(crate) async fn run<S>(
         fruitless_since: Instant::now(),
         data_since: None,
         held: None,
+        spool: Spool::Memory,
+        share: Share::of(&world.body_memory),
     };
     // The client has gone or does not read: there is nobody to tell.
     let _ = driver.run().await;
@@ -128,6 +131,9 @@ struct Driver<'a, S> {
     data_since: Option<Instant>,
     /// Space for the transaction under way.
     held: Option<Held>,
+    /// The body that is coming in.
+    spool: Spool,
+    share: Share,
 }
 
 /// Whether the session goes on.
@@ -161,7 +167,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
             // Only now: the replies to pipelined commands go out together (RFC 2920 section 3.2).
             self.flush().await?;
             match self.read(&mut chunk).await? {
-                Read::Bytes(count) => self.take_in(chunk.get(..count).unwrap_or_default()),
+                Read::Bytes(count) => {
+                    self.take_in(chunk.get(..count).unwrap_or_default());
+                    self.spool().await;
+                }
                 Read::End => return Ok(()),
                 Read::Over(reply) => self.dialogue.close(reply),
             }
@@ -182,6 +191,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
                 self.dialogue.answer(answer);
             }
             Event::Mail(mail) => {
+                // What an earlier transaction left: a body that was refused at its end.
+                self.spool = Spool::Memory;
+                self.share.release();
                 let answer = self.mail(&mail);
                 self.answer(answer);
             }
@@ -308,19 +320,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
     /// speak. A missing From is accepted in this version.
     async fn message(&mut self, incoming: Incoming, chunk: &mut [u8]) -> io::Result<()> {
         self.data_since = None;
-        let hops = header::received_count(&incoming.body);
-        if hops > self.settings.submission.received_headers_max as usize {
-            let text = format!("mail loop: {hops} Received fields");
-            self.answer(reply(554, 4, 6, text));
-            return Ok(());
-        }
         if let Some(error) = self.held.as_ref().and_then(Held::refused) {
             let refusal = refusal_of(error);
+            self.spool = Spool::Memory;
+            self.share.release();
             self.answer(refusal);
             return Ok(());
         }
-        let new = self.new_message(incoming);
+        let new = match self.new_message(incoming).await {
+            Ok(new) => new,
+            Err(refusal) => {
+                self.answer(refusal);
+                return Ok(());
+            }
+        };
         let (taken, client) = self.commit(new, chunk).await;
+        self.share.release();
         let message = match taken {
             Ok(message) => message,
             Err(error) => {
@@ -358,50 +373,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
         // The message is ours, told or not.
         self.world.accepted.accepted(message).await;
         said
-    }
-
-    fn new_message(&self, incoming: Incoming) -> NewMessage {
-        let id = self.world.store.next_id();
-        let at = self.world.clock.now();
-        let (helo, protocol) = match &incoming.hello {
-            Hello::Helo(name) => (name, Protocol::Smtp),
-            Hello::Ehlo(name) => (name, self.extended(&incoming)),
-        };
-        let trace = Trace {
-            helo,
-            client: self.peer.ip(),
-            hostname: &self.settings.hostname,
-            protocol,
-            id,
-            recipients: &incoming.envelope.recipients,
-            at,
-        };
-        let body = prepare(&incoming.body, &trace);
-        NewMessage {
-            id,
-            envelope: incoming.envelope,
-            arrival: Arrival {
-                at,
-                client: self.peer.ip(),
-                user: self.user.as_ref().map(|user| user.name.clone()),
-                dsn_of: None,
-            },
-            body: body.into(),
-        }
-    }
-
-    fn extended(&self, incoming: &Incoming) -> Protocol {
-        Protocol::Esmtp {
-            tls: match self.dialogue.channel() {
-                Channel::Tls => Encrypted::Yes,
-                Channel::Clear => Encrypted::No,
-            },
-            auth: match self.user {
-                Some(_) => LoggedIn::Yes,
-                None => LoggedIn::No,
-            },
-            utf8: incoming.envelope.utf8,
-        }
     }
 
     /// Waits for the store, and meanwhile looks whether the client leaves. One read at most, so
@@ -443,7 +414,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
         match (self.dialogue.in_data(), self.data_since) {
             (true, None) => self.data_since = Some(now),
             (true, Some(since)) => tighten(since + DATA_MAX, SLOW_DATA),
-            (false, _) => self.data_since = None,
+            (false, _) => {
+                self.data_since = None;
+                self.spool = Spool::Memory;
+                self.share.release();
+            }
         }
         let stopping = async {
             match self.dialogue.in_data() {

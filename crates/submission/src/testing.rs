@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
@@ -247,6 +248,9 @@ pub(crate) struct TestStore {
     pub(crate) crowded: Mutex<Option<String>>,
     /// Who asked to be admitted, with how many bytes.
     pub(crate) asked: Mutex<Vec<String>>,
+    /// Bodies that were staged, and how many more pieces of them the disk takes.
+    pub(crate) staged: AtomicUsize,
+    pub(crate) room_for_pieces: Arc<AtomicUsize>,
 }
 
 impl TestStore {
@@ -259,6 +263,8 @@ impl TestStore {
             closed: Mutex::default(),
             crowded: Mutex::default(),
             asked: Mutex::default(),
+            staged: AtomicUsize::new(0),
+            room_for_pieces: Arc::new(AtomicUsize::new(usize::MAX)),
         }
     }
 
@@ -273,6 +279,27 @@ impl TestStore {
 
     pub(crate) fn fail(&self, error: Option<StoreError>) {
         *self.failure.lock().expect("not poisoned") = error;
+    }
+}
+
+/// Full after some pieces.
+struct SmallDisk {
+    inner: Box<dyn Staging>,
+    room_for_pieces: Arc<AtomicUsize>,
+}
+
+impl Staging for SmallDisk {
+    fn write(&mut self, bytes: Bytes) -> Later<'_, Result<(), StoreError>> {
+        let less = |room: usize| room.checked_sub(1);
+        let room = &self.room_for_pieces;
+        match room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(_) => self.inner.write(bytes),
+            Err(_) => Box::pin(async { Err(StoreError::Full("no space left".to_owned())) }),
+        }
+    }
+
+    fn finish(self: Box<Self>) -> Later<'static, Result<Body, StoreError>> {
+        self.inner.finish()
     }
 }
 
@@ -293,7 +320,15 @@ impl Store for TestStore {
     }
 
     fn stage(&self, id: QueueId) -> Later<'_, Result<Box<dyn Staging>, StoreError>> {
-        self.inner.stage(id)
+        Box::pin(async move {
+            self.staged.fetch_add(1, Ordering::Relaxed);
+            let inner = self.inner.stage(id).await?;
+            let room_for_pieces = self.room_for_pieces.clone();
+            Ok(Box::new(SmallDisk {
+                inner,
+                room_for_pieces,
+            }) as Box<dyn Staging>)
+        })
     }
 
     fn may_connect(&self) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! Whole sessions, over memory with virtual time, and over loopback where sockets matter.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use relay_config::ListenerTls;
@@ -516,4 +517,85 @@ async fn a_session_too_many_is_told_so() {
     drop((first, second));
     relay.stop.cancel();
     serving.await.expect("no panic");
+}
+
+/// Lines with their number, some of them with a dot at the start.
+fn long_text(lines: usize) -> String {
+    let line = |n: usize| format!("{}line {n}\r\n", if n % 7 == 0 { "." } else { "" });
+    (0..lines).map(line).collect()
+}
+
+fn stuffed(text: &str) -> String {
+    text.replace("\r\n.", "\r\n..")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_message_goes_to_disk_while_it_comes_and_arrives_as_it_was() {
+    let mut relay = Relay::new(TRUSTING);
+    let mut client = relay.greeted(LOCAL).await;
+    for (lines, staged) in [(100, 0), (150_000, 1), (100, 1), (150_000, 2)] {
+        let text = format!("Subject: x\r\n\r\n{}", long_text(lines));
+        let reply = client.submit(&stuffed(&text)).await;
+        assert!(reply.starts_with("250 "), "{reply}");
+        let message = relay.accepted.recv().await.expect("handed over");
+        let body = String::from_utf8(relay.body(message.id).await.to_vec()).expect("text");
+        assert_eq!(body.len() as u64, message.size);
+        assert!(body.starts_with("Received: from "), "{}", &body[..200]);
+        let (head, rest) = body.split_once("\r\n\r\n").expect("a header");
+        assert!(head.contains(&message.id.to_string()) && head.contains("Message-ID: "));
+        assert!(rest == long_text(lines), "{lines} lines");
+        assert_eq!(relay.store.staged.load(Ordering::Relaxed), staged);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fills_up_in_the_middle_of_the_data_refuses_this_message_only() {
+    let mut relay = Relay::new(TRUSTING);
+    let mut client = relay.greeted(LOCAL).await;
+    relay.store.room_for_pieces.store(3, Ordering::Relaxed);
+    let text = format!("Subject: x\r\n\r\n{}", long_text(150_000));
+    let reply = client.submit(&stuffed(&text)).await;
+    assert_eq!(reply, "452 4.3.1 the queue is full, try again later");
+    let reply = client.submit("Subject: x\r\n\r\nsmall\r\n").await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    relay
+        .store
+        .room_for_pieces
+        .store(usize::MAX, Ordering::Relaxed);
+    let reply = client.submit(&stuffed(&text)).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    let small = relay.accepted.recv().await.expect("handed over");
+    let large = relay.accepted.recv().await.expect("handed over");
+    assert!(small.size < 1000 && large.size > 1_000_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_memory_is_used_up_a_small_message_goes_through_a_file_too() {
+    let mut relay = Relay::new(TRUSTING);
+    let world = Arc::get_mut(&mut relay.world).expect("no session yet");
+    world.body_memory = crate::session::incoming::BodyMemory::new(20_000);
+    let mut client = relay.greeted(LOCAL).await;
+    for (lines, staged) in [(100, 0), (5000, 1), (100, 1)] {
+        let text = format!("Subject: x\r\n\r\n{}", long_text(lines));
+        let reply = client.submit(&stuffed(&text)).await;
+        assert!(reply.starts_with("250 "), "{reply}");
+        let message = relay.accepted.recv().await.expect("handed over");
+        let body = relay.body(message.id).await;
+        assert!(body.ends_with(long_text(lines).as_bytes()));
+        assert_eq!(relay.store.staged.load(Ordering::Relaxed), staged);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_without_end_is_refused_and_a_loop_is_seen_in_a_large_message_too() {
+    let relay = Relay::new(TRUSTING);
+    let mut client = relay.greeted(LOCAL).await;
+    let endless = "X-Long: field\r\n".repeat(100_000);
+    let reply = client.submit(&endless).await;
+    assert_eq!(reply, "552 5.3.4 the header is too large");
+    let hops = "Received: from a by b\r\n".repeat(200);
+    let reply = client
+        .submit(&format!("{hops}\r\n{}", stuffed(&long_text(60_000))))
+        .await;
+    assert_eq!(reply, "554 5.4.6 mail loop: 200 Received fields");
 }

@@ -18,6 +18,7 @@ use relay_suppression::Suppressions;
 
 use crate::auth::{Logins, Users};
 use crate::limits::{Counts, UserRates};
+use crate::session::incoming::{BODY_MEMORY_BYTES, BodyMemory};
 
 /// Takes over a message that the queue has made durable and the client has been told of.
 ///
@@ -42,6 +43,7 @@ pub struct World {
     pub accepted: Arc<dyn Accepted>,
     pub(crate) logins: Logins,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) body_memory: Arc<BodyMemory>,
 }
 
 impl World {
@@ -65,6 +67,7 @@ impl World {
             accepted,
             logins: Logins::new(),
             counts: Arc::new(Counts::default()),
+            body_memory: BodyMemory::new(BODY_MEMORY_BYTES),
         }
     }
 
