@@ -555,7 +555,7 @@ async fn a_disk_that_fills_up_in_the_middle_of_the_data_refuses_this_message_onl
     relay.store.room_for_pieces.store(3, Ordering::Relaxed);
     let text = format!("Subject: x\r\n\r\n{}", long_text(150_000));
     let reply = client.submit(&stuffed(&text)).await;
-    assert_eq!(reply, "452 4.3.1 the queue is full, try again later");
+    assert!(reply.starts_with("452 4.3.1 the queue is full"), "{reply}");
     let reply = client.submit("Subject: x\r\n\r\nsmall\r\n").await;
     assert!(reply.starts_with("250 "), "{reply}");
     relay
