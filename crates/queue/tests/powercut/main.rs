@@ -68,7 +68,7 @@ fn the_work_comes_by_everything_that_a_queue_does_to_its_files() {
     use record::What::{Made, Removed, Renamed};
     let seed = number("CUT_SEED").unwrap_or_else(rand::random);
     println!("CUT_SEED={seed}");
-    let mut counts = [0; 6];
+    let mut counts = [0; 7];
     for number in 0..20 {
         let (_root, recorded) = series::recorded(seed.wrapping_add(number));
         let recording = recorded.recording;
@@ -79,6 +79,7 @@ fn the_work_comes_by_everything_that_a_queue_does_to_its_files() {
             recording.count(Renamed, "CURRENT"),
             recording.count(Made, "index-2"),
             recording.records(6),
+            recording.records(7),
         ];
         counts
             .iter_mut()
@@ -89,7 +90,7 @@ fn the_work_comes_by_everything_that_a_queue_does_to_its_files() {
         }
     }
     panic!(
-        "segments made, removed, ballast thrown, indexes named, copied, messages carried: {counts:?}"
+        "segments made, removed, ballast thrown, indexes named, copied, messages carried, large ones: {counts:?}"
     );
 }
 
@@ -104,7 +105,7 @@ enum Cost {
 
 #[test]
 fn a_sync_that_is_left_out_is_found_out() {
-    let kinds: [(&str, disk::Forgotten, Cost); 5] = [
+    let kinds: [(&str, disk::Forgotten, Cost); 7] = [
         (
             "records",
             |name| name.parent() == Some(Path::new("state/journal")),
@@ -123,6 +124,16 @@ fn a_sync_that_is_left_out_is_found_out() {
         (
             "names in the state directory",
             |name| name == "state",
+            Cost::Promises,
+        ),
+        (
+            "large bodies",
+            |name| name.parent() == Some(Path::new("state/big")),
+            Cost::Promises,
+        ),
+        (
+            "names of large bodies",
+            |name| name == "state/big",
             Cost::Promises,
         ),
         (

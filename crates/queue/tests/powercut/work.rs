@@ -28,6 +28,7 @@ pub fn options(device: &Arc<RecordedDevice>) -> Options {
         body_cache_bytes: 32 << 10,
         index_every: Duration::from_millis(2),
         index_records: 20,
+        big_bytes: 3 << 10,
         index_cache_bytes: 1 << 20,
         limits: Limits {
             ballast_bytes: 64 << 10,
