@@ -521,7 +521,7 @@ async fn a_session_too_many_is_told_so() {
 
 /// Lines with their number, some of them with a dot at the start.
 fn long_text(lines: usize) -> String {
-    let line = |n: usize| format!("{}line {n}\r\n", if n % 7 == 0 { "." } else { "" });
+    let line = |n: usize| format!("{}line {n}\r\n", if n.is_multiple_of(7) { "." } else { "" });
     (0..lines).map(line).collect()
 }
 
