@@ -124,10 +124,14 @@ fn unlearned(held: &[&Row<'_>], known: &[&str]) -> Result<(String, usize), Strin
         .parse()
         .map_err(|error| format!("{error}"))?;
     let mut left_out = 0;
-    let Some(rules) = table.get_mut("rule").and_then(toml::Value::as_array_mut) else {
-        return Err("the default table has no rules".to_owned());
-    };
-    for rule in rules.iter_mut().filter_map(toml::Value::as_table_mut) {
+    let lists =
+        ["rule", "guard"].map(|key| table.remove(key).unwrap_or(toml::Value::Array(vec![])));
+    let [mut rules, mut guards] = lists;
+    let both = [&mut rules, &mut guards]
+        .into_iter()
+        .filter_map(toml::Value::as_array_mut)
+        .flatten();
+    for rule in both.filter_map(toml::Value::as_table_mut) {
         rule.remove("example");
         let Some(texts) = rule.get("text").cloned() else {
             continue;
@@ -157,6 +161,8 @@ fn unlearned(held: &[&Row<'_>], known: &[&str]) -> Result<(String, usize), Strin
         };
         rule.insert("text".to_owned(), toml::Value::Array(texts));
     }
+    table.insert("rule".to_owned(), rules);
+    table.insert("guard".to_owned(), guards);
     let text = toml::to_string(&table).map_err(|error| error.to_string())?;
     Ok((text, left_out))
 }

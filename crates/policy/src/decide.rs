@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use relay_smtp::{EnhancedStatus, Failure, Phase, Reply};
 
 use crate::category::Category;
+use crate::guard::Guard;
 use crate::hint::hint;
 use crate::input::Input;
 use crate::status::status;
@@ -210,10 +211,13 @@ pub fn decide(table: &Table, stimulus: Stimulus<'_>, context: &Context<'_>) -> D
             let input = Input::of(reply);
             let taken = table.match_reply(&input, context, provider);
             let digit = input.digit();
-            let action = taken.actions.of_digit(digit);
+            let action = match taken.guard {
+                Some(_) => Some(Action::Bounce),
+                None => taken.rule.actions.of_digit(digit),
+            };
             Answer {
                 table,
-                taken,
+                taken: taken.rule,
                 provider,
                 // A rule is only taken for the classes it has an action for.
                 action: action.unwrap_or(Action::Defer),
@@ -243,6 +247,14 @@ pub fn decide(table: &Table, stimulus: Stimulus<'_>, context: &Context<'_>) -> D
             .decision()
         }
     }
+}
+
+/// What in a reply keeps its rule from suppressing the address; None: nothing does, or the rule would not anyway.
+pub fn guard<'t>(table: &'t Table, reply: &Reply, context: &Context<'_>) -> Option<&'t Guard> {
+    let provider = table.provider_in(context);
+    table
+        .match_reply(&Input::of(reply), context, provider)
+        .guard
 }
 
 /// Whether the other side said 5yz.

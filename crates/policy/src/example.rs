@@ -2,21 +2,25 @@
 
 use std::sync::Arc;
 
+use relay_smtp::Reply;
+
 use crate::decide::{Context, TlsInUse};
+use crate::guard::Guard;
 use crate::input::{Input, parse_pasted};
 use crate::load::Example;
-use crate::table::{CompiledRule, Table, TableError};
+use crate::table::{CompiledRule, DEFAULT_FILE, Table, TableError};
 
 impl Table {
     /// Examples of the default table that another rule takes: empty, or the table is wrong.
     pub fn check_default_examples(&self) -> Vec<TableError> {
-        self.failed_examples(CompiledRule::is_default)
+        self.failed_examples(|file| file == DEFAULT_FILE)
     }
 
     /// Every example, decided as a reply would be: it must be taken by the rule it stands in.
-    pub(crate) fn failed_examples(&self, of: impl Fn(&CompiledRule) -> bool) -> Vec<TableError> {
+    /// Those of a guard must not suppress an address.
+    pub(crate) fn failed_examples(&self, of: impl Fn(&str) -> bool) -> Vec<TableError> {
         let mut wrong = Vec::new();
-        for compiled in self.compiled().iter().filter(|rule| of(rule)) {
+        for compiled in self.compiled().iter().filter(|rule| of(rule.file())) {
             for example in compiled.examples() {
                 if let Err(message) = self.try_example(compiled, example) {
                     wrong.push(TableError {
@@ -27,7 +31,37 @@ impl Table {
                 }
             }
         }
+        for compiled in self.guards().iter().filter(|guard| of(&guard.file)) {
+            for example in &compiled.examples {
+                if let Err(message) = self.try_guard(&compiled.guard, example) {
+                    wrong.push(TableError {
+                        file: compiled.file.clone(),
+                        line: example.line,
+                        message,
+                    });
+                }
+            }
+        }
         wrong
+    }
+
+    fn try_guard(&self, guard: &Guard, example: &Example) -> Result<(), String> {
+        let reply = parse_pasted(&example.text).map_err(|reason| format!("example = {reason}"))?;
+        if self.guards_of(&reply).any(|found| found == guard) {
+            return Ok(());
+        }
+        Err(format!(
+            "example = {:?} has nothing that guard {} asks for; change its text, or the example",
+            example.text, guard.name
+        ))
+    }
+
+    fn guards_of(&self, reply: &Reply) -> impl Iterator<Item = &Guard> {
+        let input = Input::of(reply);
+        let texts = self.texts().candidates(&input.text);
+        let held = self.guards().iter().filter(|guard| guard.holds(&texts));
+        let held: Vec<&Guard> = held.map(|guard| &guard.guard).collect();
+        held.into_iter()
     }
 
     fn try_example(&self, compiled: &CompiledRule, example: &Example) -> Result<(), String> {
@@ -49,7 +83,9 @@ impl Table {
             (None, Some(_)) => self.provider_in(&context),
             (None, None) => compiled.providers().first().copied(),
         };
-        let taken = self.match_reply(&Input::of(&reply), &context, provider);
+        let taken = self
+            .match_reply(&Input::of(&reply), &context, provider)
+            .rule;
         if Arc::ptr_eq(&taken.rule, &compiled.rule) {
             return Ok(());
         }

@@ -66,7 +66,10 @@ impl Index {
     ) -> impl Iterator<Item = usize> + use<> {
         let mut bits = self.without_text.clone();
         for text in texts {
-            bits.put(self.owners[*text]);
+            // Texts behind those of the rules are guards'.
+            if let Some(rule) = self.owners.get(*text) {
+                bits.put(*rule);
+            }
         }
         let by_code = code
             .checked_sub(FIRST_CODE)

@@ -7,6 +7,7 @@
 pub mod category;
 pub mod decide;
 mod example;
+mod guard;
 pub mod hint;
 mod index;
 mod input;
@@ -23,7 +24,8 @@ mod texts;
 pub mod tls;
 
 pub use category::Category;
-pub use decide::{Action, Context, Decision, Fate, Rule, Stimulus, TlsInUse, decide};
+pub use decide::{Action, Context, Decision, Fate, Rule, Stimulus, TlsInUse, decide, guard};
+pub use guard::Guard;
 pub use input::{FoundAt, enhanced_at, enhanced_in, parse_pasted};
 pub use lint::Finding;
 pub use near::{Missed, Near, near};

@@ -10,6 +10,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use crate::category::Category;
 use crate::decide::{Action, TlsInUse};
+use crate::guard::LoadedGuard;
 use crate::pattern::{Codes, EnhancedPattern, duration};
 use crate::provider::{Provider, host_name};
 use crate::table::TableError;
@@ -19,6 +20,7 @@ use crate::table::TableError;
 pub(crate) struct Loaded {
     pub providers: Vec<Provider>,
     pub rules: Vec<LoadedRule>,
+    pub guards: Vec<LoadedGuard>,
 }
 
 /// One `[[rule]]`, checked as far as it can be by itself.
@@ -103,9 +105,16 @@ pub(crate) fn load(
                     loaded.rules.extend(reader.rule(table));
                 }
             }
+            "guard" => {
+                for table in reader.tables("guard", value) {
+                    loaded.guards.extend(reader.guard(table));
+                }
+            }
             other => reader.refuse(
                 &key.span(),
-                format!("{other}: unknown key; a table file holds [[rule]] and [[provider]]"),
+                format!(
+                    "{other}: unknown key; a table file holds [[rule]], [[provider]] and [[guard]]"
+                ),
             ),
         }
     }
@@ -114,8 +123,8 @@ pub(crate) fn load(
 
 const RULE_KEYS: &str = "name, provider, phase, code, enhanced, failure, text, accepted_before, tls, category, action, for, retry, give_up_after, explain, fix, example";
 
-type Value<'t> = Spanned<DeValue<'t>>;
-type TableAt<'t> = (Range<usize>, &'t DeTable<'t>);
+pub(crate) type Value<'t> = Spanned<DeValue<'t>>;
+pub(crate) type TableAt<'t> = (Range<usize>, &'t DeTable<'t>);
 
 /// How far the texts of a file are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +135,7 @@ pub(crate) enum Regexes {
     Built,
 }
 
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     file: &'a str,
     /// Where each line begins.
     line_starts: Vec<usize>,
@@ -235,10 +244,7 @@ impl Reader<'_> {
                     one_of("failure", word, &Failure::ALL, |failure| failure.word())
                 });
             }
-            "text" => {
-                let regexes = self.regexes;
-                draft.texts = self.words("text", value, |text| regex_text(text, regexes));
-            }
+            "text" => draft.texts = self.regex_texts(value),
             "accepted_before" => draft.accepted_before = self.number("accepted_before", value),
             "tls" => {
                 draft.tls = self.word("tls", value, |word| {
@@ -328,7 +334,16 @@ impl Reader<'_> {
         })
     }
 
-    fn examples(&mut self, value: &Value<'_>) -> Vec<Example> {
+    pub(crate) fn regex_texts(&mut self, value: &Value<'_>) -> Vec<String> {
+        let regexes = self.regexes;
+        self.words("text", value, |text| regex_text(text, regexes))
+    }
+
+    pub(crate) fn file(&self) -> &str {
+        self.file
+    }
+
+    pub(crate) fn examples(&mut self, value: &Value<'_>) -> Vec<Example> {
         let mut examples = Vec::new();
         for item in list(value) {
             let line = self.line(&item.span());
@@ -424,7 +439,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn string(&mut self, key: &str, value: &Value<'_>) -> Option<String> {
+    pub(crate) fn string(&mut self, key: &str, value: &Value<'_>) -> Option<String> {
         match value.get_ref().as_str() {
             Some(text) => Some(text.to_owned()),
             None => {
@@ -449,7 +464,7 @@ impl Reader<'_> {
         tables
     }
 
-    fn refuse(&mut self, at: &Range<usize>, message: String) {
+    pub(crate) fn refuse(&mut self, at: &Range<usize>, message: String) {
         self.errors.push(TableError {
             file: self.file.to_owned(),
             line: self.line(at),
@@ -457,7 +472,7 @@ impl Reader<'_> {
         });
     }
 
-    fn line(&self, at: &Range<usize>) -> usize {
+    pub(crate) fn line(&self, at: &Range<usize>) -> usize {
         self.line_starts.partition_point(|start| *start <= at.start)
     }
 }

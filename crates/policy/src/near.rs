@@ -72,7 +72,7 @@ impl fmt::Display for Missed {
 pub fn near(table: &Table, reply: &Reply, context: &Context<'_>, most: usize) -> Vec<Near> {
     let input = Input::of(reply);
     let provider = table.provider_in(context);
-    let taken = table.match_reply(&input, context, provider);
+    let taken = table.match_reply(&input, context, provider).rule;
     let seen = Seen {
         texts: table.texts().candidates(&input.text),
         enhanced: input.enhanced,

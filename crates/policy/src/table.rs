@@ -9,6 +9,7 @@ use relay_smtp::{EnhancedStatus, Failure, Phase};
 
 use crate::category::Category;
 use crate::decide::{Action, Context, Rule, TlsInUse};
+use crate::guard::{CompiledGuard, Guard};
 use crate::index::{Entry, Index};
 use crate::input::Input;
 use crate::load::{Actions, Example, Loaded, LoadedRule, Regexes, load};
@@ -17,7 +18,7 @@ use crate::provider::{Provider, host_name};
 use crate::texts::{Candidates, Texts};
 
 /// What messages call the default table: its place in the source tree and the package.
-const DEFAULT_FILE: &str = "etc/policy.toml";
+pub(crate) const DEFAULT_FILE: &str = "etc/policy.toml";
 const DEFAULT_TEXT: &str = include_str!("../../../etc/policy.toml");
 
 /// A checked, compiled table: the operator's files first, then the default table. Immutable;
@@ -25,6 +26,7 @@ const DEFAULT_TEXT: &str = include_str!("../../../etc/policy.toml");
 #[derive(Debug)]
 pub struct Table {
     rules: Vec<CompiledRule>,
+    guards: Vec<CompiledGuard>,
     providers: Vec<Provider>,
     texts: Texts,
     index: Index,
@@ -56,6 +58,14 @@ pub(crate) struct CompiledRule {
     tls: Option<TlsInUse>,
     examples: Vec<Example>,
     file: String,
+}
+
+/// What takes a reply.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken<'t> {
+    pub rule: &'t CompiledRule,
+    /// What keeps the address from being suppressed, where the rule would.
+    pub guard: Option<&'t Guard>,
 }
 
 /// One row of `policy list`.
@@ -112,12 +122,13 @@ impl Table {
             let loaded = load(file, text, regexes, &mut errors);
             all.providers.extend(loaded.providers);
             all.rules.extend(loaded.rules);
+            all.guards.extend(loaded.guards);
         }
         let table = compile(all, &mut errors);
         match table {
             Some(table) if errors.is_empty() => {
                 // An operator's rule may well take a default rule's examples over; that is its purpose.
-                let wrong = table.failed_examples(|rule| rule.file != DEFAULT_FILE);
+                let wrong = table.failed_examples(|file| file != DEFAULT_FILE);
                 if wrong.is_empty() {
                     Ok(table)
                 } else {
@@ -149,6 +160,10 @@ impl Table {
             .iter()
             .find(named)
             .map(|compiled| Arc::clone(&compiled.rule))
+    }
+
+    pub(crate) fn guards(&self) -> &[CompiledGuard] {
+        &self.guards
     }
 
     pub(crate) fn compiled(&self) -> &[CompiledRule] {
@@ -188,15 +203,16 @@ impl Table {
         self.providers.get(at).map(|provider| provider.name.clone())
     }
 
-    /// The first rule that matches a reply.
+    /// The first rule that matches a reply, and the guard that keeps it from suppressing.
     pub(crate) fn match_reply(
         &self,
         input: &Input,
         context: &Context<'_>,
         provider: Option<usize>,
-    ) -> &CompiledRule {
+    ) -> Taken<'_> {
         let texts = self.texts.candidates(&input.text);
-        self.index
+        let rule = self
+            .index
             .candidates(input.code, context.phase, texts.ready())
             .map(|at| &self.rules[at])
             .find(|rule| {
@@ -205,7 +221,17 @@ impl Table {
                     && rule.allows_session(context)
                     && rule.allows_text(&texts)
             })
-            .unwrap_or(&self.rules[self.reply_fallback[usize::from(input.digit()) - 1]])
+            .unwrap_or(&self.rules[self.reply_fallback[usize::from(input.digit()) - 1]]);
+        let action = rule.actions.of_digit(input.digit());
+        // What an operator's own rule says is meant; and a relay that says it suppresses the address speaks of our account.
+        let guarded = action == Some(Action::BounceSuppress)
+            && rule.is_default()
+            && rule.category != Category::Suppressed;
+        let guard = guarded.then(|| self.guards.iter().find(|guard| guard.holds(&texts)));
+        Taken {
+            rule,
+            guard: guard.flatten().map(|guard| &guard.guard),
+        }
     }
 
     /// The first rule that matches a failure.
@@ -372,6 +398,10 @@ fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
         let texts = first..patterns.len();
         rules.push(compile_rule(loaded, texts, &index, errors));
     }
+    let guards = all.guards.into_iter();
+    let guards = guards
+        .map(|loaded| CompiledGuard::of(loaded, &mut patterns))
+        .collect();
     let texts = match Texts::new(patterns) {
         Ok(texts) => texts,
         Err(error) => {
@@ -397,6 +427,7 @@ fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
     Some(Table {
         index,
         rules,
+        guards,
         providers: all.providers,
         texts,
         reply_fallback,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use relay_policy::{
     Action, Context, Decision, Fate, Near, Next, Schedule, Stimulus, Table, TlsInUse, decide,
-    enhanced_at, near, parse_pasted,
+    enhanced_at, guard, near, parse_pasted,
 };
 use relay_smtp::{Phase, Reply};
 use serde::{Deserialize, Serialize};
@@ -67,10 +67,19 @@ pub(super) struct Refused {
 pub(super) struct Told {
     #[serde(flatten)]
     answer: Answer,
+    /// What keeps the address from being suppressed, where the rule would.
+    guard: Option<GuardRow>,
     /// The rules that nearly took it.
     near: Vec<NearRow>,
     #[serde(skip)]
     decision: Decision,
+}
+
+#[derive(Debug, Serialize)]
+struct GuardRow {
+    name: String,
+    place: String,
+    explain: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,8 +100,14 @@ pub(super) fn tell(table: &Table, question: &Question) -> Result<Told, String> {
     let context = asked.context(question);
     let near = near(table, &asked.reply, &context, NEAR_SHOWN);
     let (answer, decision) = asked.decide(table, &context);
+    let guard = guard(table, &asked.reply, &context).map(|guard| GuardRow {
+        name: guard.name.clone(),
+        place: guard.place.clone(),
+        explain: guard.explain.clone(),
+    });
     Ok(Told {
         answer,
+        guard,
         near: near.into_iter().map(NearRow::of).collect(),
         decision,
     })
@@ -163,6 +178,14 @@ impl NearRow {
 impl Told {
     pub fn for_people(&self, now: Timestamp) -> String {
         let mut text = for_people(&self.answer, &self.decision, now);
+        if let Some(guard) = &self.guard {
+            let why = guard.explain.as_deref().unwrap_or("by a guard");
+            let _ = writeln!(
+                text,
+                "guard     {} ({}): not suppressed. {why}",
+                guard.name, guard.place
+            );
+        }
         for (number, row) in self.near.iter().enumerate() {
             let key = if number == 0 { "near" } else { "" };
             let _ = writeln!(

@@ -135,6 +135,8 @@ fn decide_again(entry: &Entry, table: &Table) -> Option<Decision> {
             Some(_) => TlsInUse::Yes,
             None => TlsInUse::No,
         },
+        // What a text says of a point in time was said then.
+        now: Some(entry.at),
         ..Context::of(phase)
     };
     if let Some(failure) = entry.failure {
