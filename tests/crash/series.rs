@@ -65,14 +65,19 @@ fn end(turn: u64, rng: &mut StdRng) -> End {
         CrashPoint::HalfOfReclaim => 6,
         // Before the copy is in use, and after.
         CrashPoint::HalfOfCompaction => 2,
+        // Some three for each large body.
+        CrashPoint::HalfOfLargeBody => 20,
     };
     End::At(point, rng.random_range(1..=nth_max))
 }
 
-/// In small files, segments are given back and the index is compacted all the time; in others never.
+/// In small files, segments are given back, the index is compacted and bodies get files of their own all the time; in others hardly ever.
 fn set_files(relay: &mut Relay, end: End, rng: &mut StdRng) {
     let small = match end {
-        End::At(CrashPoint::HalfOfReclaim | CrashPoint::HalfOfCompaction, _) => true,
+        End::At(
+            CrashPoint::HalfOfReclaim | CrashPoint::HalfOfCompaction | CrashPoint::HalfOfLargeBody,
+            _,
+        ) => true,
         End::At(_, _) | End::After(_) | End::Starting(_) => rng.random(),
     };
     match small {

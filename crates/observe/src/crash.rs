@@ -18,10 +18,12 @@ pub enum CrashPoint {
     HalfOfReclaim,
     /// The index has been copied: before the copy is the one in use, and again after it.
     HalfOfCompaction,
+    /// A piece of a large body is in its file, or all of it, with its name and before the record.
+    HalfOfLargeBody,
 }
 
 impl CrashPoint {
-    pub const ALL: [CrashPoint; 7] = [
+    pub const ALL: [CrashPoint; 8] = [
         CrashPoint::BodyStored,
         CrashPoint::Committed,
         CrashPoint::PeerSaid250,
@@ -29,6 +31,7 @@ impl CrashPoint {
         CrashPoint::HalfOfRecovery,
         CrashPoint::HalfOfReclaim,
         CrashPoint::HalfOfCompaction,
+        CrashPoint::HalfOfLargeBody,
     ];
 
     /// As [`VARIABLE`] names it.
@@ -41,6 +44,7 @@ impl CrashPoint {
             CrashPoint::HalfOfRecovery => "half-of-recovery",
             CrashPoint::HalfOfReclaim => "half-of-reclaim",
             CrashPoint::HalfOfCompaction => "half-of-compaction",
+            CrashPoint::HalfOfLargeBody => "half-of-large-body",
         }
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use relay_observe::crash::{self, CrashPoint};
 use relay_observe::{Event, Events};
 use relay_smtp::QueueId;
 
@@ -204,6 +205,7 @@ impl BigWriter {
             bytes: length,
             crc: crc32c::crc32c_append(self.written.crc, bytes),
         };
+        crash::at(CrashPoint::HalfOfLargeBody);
         Ok(())
     }
 
@@ -215,6 +217,7 @@ impl BigWriter {
         let path = self.files.path(self.id);
         device.rename(&self.files.path_while_written(self.id), &path)?;
         self.leaves = Some(path.clone());
+        crash::at(CrashPoint::HalfOfLargeBody);
         device.sync_directory(&self.files.directory)?;
         let file = File::open(&path)?;
         self.leaves = None;

@@ -101,6 +101,8 @@ pub(crate) fn write_all(
     mut slices: &mut [IoSlice<'_>],
     mut at: u64,
 ) -> io::Result<()> {
+    // A write of nothing would look like a disk that takes nothing.
+    IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {
         let some = slices.len().min(SLICES_MAX);
         match device.write(file, slices.get(..some).unwrap_or_default(), at) {

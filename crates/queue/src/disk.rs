@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use relay_observe::metric::Refused;
-use relay_observe::{Clock, Events};
+use relay_observe::{Clock, Event, Events};
 use relay_smtp::{Host, QueueId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -291,13 +291,26 @@ impl DiskStore {
 
     fn missing(&self, id: QueueId, place: Place) -> StoreError {
         let what = match place.spot {
-            Spot::At(_) => format!("journal segment {}", place.segment),
+            Spot::At(_) => {
+                self.tell_unreadable(id, place, "the journal segment is missing");
+                format!("journal segment {}", place.segment)
+            }
             Spot::File => {
                 self.shared.big.tell_unreadable(id, "it is missing");
                 "the file".to_owned()
             }
         };
         StoreError::Disk(format!("{what} with the body of {id} is missing"))
+    }
+
+    /// Of a body in the journal.
+    fn tell_unreadable(&self, id: QueueId, place: Place, reason: &str) {
+        let path = segment::path(&self.shared.layout.journal(), place.segment);
+        self.shared.events.emit(Event::BodyUnreadable {
+            id,
+            file: path.display().to_string(),
+            reason: reason.to_owned(),
+        });
     }
 
     /// None: there is no such file.
@@ -312,9 +325,12 @@ impl DiskStore {
         let journal = self.shared.layout.journal();
         let read =
             tokio::task::spawn_blocking(move || segment::read_body(&journal, place, offset)).await;
-        let unreadable = |error: &dyn std::fmt::Display| StoreError::Disk(error.to_string());
-        let read = read.map_err(|e| unreadable(&e))?;
-        Ok(read.map_err(|e| unreadable(&e))?.map(Body::from))
+        let read = read.map_err(|error| StoreError::Disk(error.to_string()))?;
+        let read = read.map_err(|error| {
+            self.tell_unreadable(id, place, &error.to_string());
+            StoreError::Disk(error.to_string())
+        });
+        Ok(read?.map(Body::from))
     }
 
     async fn place_of(&self, id: QueueId) -> Result<Option<Place>, StoreError> {

@@ -51,8 +51,9 @@ impl Layout {
 
     /// What `VERSION` says; None: there is no such file.
     pub(crate) fn version(&self) -> io::Result<Option<String>> {
-        match fs::read_to_string(self.root.join("VERSION")) {
-            Ok(text) => Ok(Some(text.trim().to_owned())),
+        match fs::read(self.root.join("VERSION")) {
+            // Lossy: what is no text is no version that we know.
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -191,10 +191,12 @@ impl Follower {
         match frozen.next(&self.shared) {
             Next::Wait => {}
             Next::Copy => match frozen::copy(&self.shared, &self.index, self.applied) {
-                Ok((index, applied)) => {
+                Ok(thawed) => {
                     let reason = format!("it could not be written: {}", frozen.why());
-                    self.index = index;
-                    self.applied = applied;
+                    self.index = thawed.index;
+                    self.applied = thawed.applied;
+                    // Segments are given back next: those of before would be the wrong ones to keep.
+                    self.reclaim.needed = thawed.needed;
                     self.frozen = None;
                     self.shared.events.emit(Event::IndexRebuilt { reason });
                     self.shared.tell_caught_up();

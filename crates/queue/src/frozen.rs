@@ -84,13 +84,22 @@ impl Frozen {
     }
 }
 
+/// A new index that is in use.
+#[derive(Debug)]
+pub(crate) struct Thawed {
+    pub(crate) index: Index,
+    pub(crate) applied: Applied,
+    /// The oldest segment that it needs.
+    pub(crate) needed: Option<u32>,
+}
+
 /// Writes a new index out of the old one and of what it lacks, and names it in CURRENT. Until then the
 /// old one is in use; a stop leaves that, and the journal from where it stood.
 pub(crate) fn copy(
     shared: &Shared,
     old: &Index,
     old_applied: Applied,
-) -> Result<(Index, Applied), IndexError> {
+) -> Result<Thawed, IndexError> {
     let (layout, options) = (&shared.layout, &shared.options);
     let missing = || IndexError::Damaged("CURRENT names no index".to_owned());
     let number = layout.current().ok_or_else(missing)?;
@@ -122,7 +131,11 @@ pub(crate) fn copy(
             shared.ledger().end_apply(&changes, &parts);
             // Removed at the next start if not now.
             let _ = layout.remove_index(number);
-            Ok((new, changes.applied))
+            Ok(Thawed {
+                index: new,
+                applied: changes.applied,
+                needed: changes.needed,
+            })
         }
         Err(error) => {
             shared.ledger().undo_apply(&changes);

@@ -18,6 +18,7 @@ use crate::commit::{Inbox, Operation, Work};
 use crate::device::remove_if_there;
 use crate::follow::Loaded;
 use crate::index::Applied;
+use crate::ledger::Lookup;
 use crate::record::{Encoded, Place, Spot};
 use crate::segment;
 use crate::shared::Shared;
@@ -173,8 +174,14 @@ impl Reclaim {
         };
         let body = match self.payload(place) {
             Ok(Some(body)) => body,
-            // The segment has gone: so has the message.
-            Ok(None) => return Ok(None),
+            Ok(None) => {
+                let now = self.shared.ledger().lookup(message.id);
+                // If the message has not gone, the segment was lost.
+                if matches!(now, Lookup::Here(_, now) if now == place) {
+                    self.stick(place, "the journal segment is missing");
+                }
+                return Ok(None);
+            }
             Err(error) => {
                 self.stick(place, &error.to_string());
                 return Ok(None);

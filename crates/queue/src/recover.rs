@@ -3,8 +3,10 @@
 //! Lock; refuse what a newer relayd wrote; open the index or make a new one; replay the journal from
 //! where the index had come; begin a new segment. Records that cannot be read go to `quarantine/`.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +16,7 @@ use relay_observe::{Event, Events};
 
 use crate::big::BigFiles;
 use crate::files::{Layout, OLDER_VERSIONS, VERSION};
-use crate::index::{Applied, Index, IndexError, Position};
+use crate::index::{Applied, Index, IndexError, Position, panic_text};
 use crate::journal::Journal;
 use crate::ledger::{Ledger, Lookup};
 use crate::record::{Bad, Change, Found};
@@ -81,10 +83,13 @@ pub(crate) fn recover(
     let (index, mut ledger) = recovery.open_index(&segments)?;
     recovery.seal_newest(&mut segments, ledger.position())?;
     recovery.replay(&segments, &index.open, &mut ledger)?;
+    recovery.tell_missing_segments(&segments, &ledger);
     let applied = recovery.apply(&index.open, &mut ledger)?;
     recovery.sweep_big(&ledger)?;
     recovery.make_current(&index)?;
+    // The index may have seen segments that are gone: a number is not given twice.
     let newest = segments.last().copied().unwrap_or(0);
+    let newest = newest.max(applied.position.segment);
     let journal = Journal::begin(
         &options.device,
         &directory,
@@ -203,26 +208,36 @@ impl Recovery<'_> {
     /// promised.
     fn seal_newest(&mut self, segments: &mut Vec<u32>, index: Position) -> Result<(), OpenError> {
         let directory = self.layout.journal();
+        let mut beyond_the_last = true;
         while let Some(&number) = segments.last() {
             let path = segment::path(&directory, number);
             let found = Image::read(&directory, number).map_err(at(&path))?;
+            let cut_off = match &found {
+                Ok(image) => image.len() < FIRST_RECORD,
+                Err(Headless::Empty) => true,
+                Err(Headless::WithRecords) => false,
+            };
             let image = match found {
                 Ok(image) if !image.is_unused() => image,
-                Ok(_) if index.segment >= number => return Ok(()),
+                // Replay quarantines it.
+                Err(Headless::WithRecords) => return Ok(()),
+                // The index had come into it, so it was more than begun: replay says so.
+                Ok(_) | Err(Headless::Empty) if index.segment >= number => return Ok(()),
+                // Only one is made at a time, when the one before it has records: it had.
+                Ok(_) | Err(Headless::Empty) if cut_off && !beyond_the_last => return Ok(()),
                 Ok(_) | Err(Headless::Empty) => {
                     segments.pop();
+                    beyond_the_last = false;
                     let device = &self.options.device;
                     device.remove(&path).map_err(at(&path))?;
                     continue;
                 }
-                // Replay quarantines it.
-                Err(Headless::WithRecords) => return Ok(()),
             };
             let known = match index.segment == number {
                 true => index.offset,
                 false => FIRST_RECORD,
             };
-            let end = image.promised_end(known);
+            let end = image.promised_end(known).min(image.len());
             self.truncated_bytes += image.written_behind(end);
             let file = File::options().write(true).open(&path).map_err(at(&path))?;
             let device = &self.options.device;
@@ -246,7 +261,7 @@ impl Recovery<'_> {
             removed.map_err(at(&self.layout.index(number)))?;
         }
         let reason = match current {
-            Some(number) => match self.open_current(number, segments) {
+            Some(number) => match self.try_current(number, segments) {
                 Ok(opened) => return Ok(opened),
                 Err(Unusable::Rebuild(reason)) => reason,
                 Err(Unusable::Fatal(error)) => return Err(self.index_error(number, error)),
@@ -276,6 +291,18 @@ impl Recovery<'_> {
         Ok((opened, Ledger::new(start, self.options.remembered)))
     }
 
+    /// sled 0.34 panics, too, when it reads some damaged pages.
+    fn try_current(&self, number: u32, segments: &[u32]) -> Result<(Opened, Ledger), Unusable> {
+        catch_unwind(AssertUnwindSafe(|| self.open_current(number, segments))).unwrap_or_else(
+            |panic| {
+                let text = panic_text(&*panic);
+                Err(Unusable::Rebuild(format!(
+                    "sled panicked while reading: {text}"
+                )))
+            },
+        )
+    }
+
     fn open_current(&self, number: u32, segments: &[u32]) -> Result<(Opened, Ledger), Unusable> {
         let path = self.layout.index(number);
         if !path.exists() {
@@ -285,7 +312,7 @@ impl Recovery<'_> {
         let applied = open
             .applied()?
             .ok_or_else(|| Unusable::Rebuild("it has no position".to_owned()))?;
-        self.check_position(applied.position, segments)?;
+        Self::check_position(applied.position, segments)?;
         let mut ledger = Ledger::new(applied, self.options.remembered);
         let mut after = None;
         loop {
@@ -296,12 +323,6 @@ impl Recovery<'_> {
                 None => break,
             }
         }
-        let lost = |n: &&u32| segments.binary_search(n).is_err();
-        if let Some(missing) = ledger.segments().keys().find(lost) {
-            return Err(Unusable::Rebuild(format!(
-                "it has messages whose bodies were in journal segment {missing}, which is gone"
-            )));
-        }
         let opened = Opened {
             open,
             number,
@@ -310,21 +331,50 @@ impl Recovery<'_> {
         Ok((opened, ledger))
     }
 
-    /// The index follows the journal: ahead of it, it belongs to another one.
-    fn check_position(&self, position: Position, segments: &[u32]) -> Result<(), Unusable> {
-        let ahead = || Unusable::Rebuild("it is ahead of the journal".to_owned());
-        match segments.last() {
-            None if position.segment == 0 => Ok(()),
-            Some(&newest) if position.segment < newest => Ok(()),
-            Some(&newest) if position.segment == newest => {
-                let path = segment::path(&self.layout.journal(), newest);
-                let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
-                match u64::from(position.offset) <= bytes {
-                    true => Ok(()),
-                    false => Err(ahead()),
+    /// A segment goes only when the index is beyond it. One that stands before them all has missed something:
+    /// a damaged sled may come back as it was long ago. One that is ahead, or needs segments that are gone,
+    /// knows more than the journal does, and is kept.
+    fn check_position(position: Position, segments: &[u32]) -> Result<(), Unusable> {
+        match segments.first() {
+            Some(1) if position.segment == 0 => Ok(()),
+            Some(&oldest) if position.segment < oldest => Err(Unusable::Rebuild(format!(
+                "it had come to journal segment {}, and the oldest there is is {oldest}",
+                position.segment
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Segments are deleted from the oldest on, so any other that is not there was lost. Messages whose bodies
+    /// lay there stay, as those do whose bodies are damaged.
+    fn tell_missing_segments(&self, segments: &[u32], ledger: &Ledger) {
+        let directory = self.layout.journal();
+        let oldest = segments.first().copied();
+        let oldest = oldest.unwrap_or(ledger.position().segment);
+        let newest = segments.last().copied().unwrap_or(0);
+        let needed = ledger.segments().keys().copied();
+        let expected = oldest.max(1)..=newest.max(ledger.position().segment);
+        let expected: BTreeSet<u32> = expected.chain(needed).collect();
+        for number in expected {
+            if segments.binary_search(&number).is_ok() {
+                continue;
+            }
+            let file = segment::path(&directory, number).display().to_string();
+            for id in ledger.messages_in(number) {
+                // A large body lies elsewhere.
+                if !ledger.big().contains_key(&id) {
+                    self.events.emit(Event::BodyUnreadable {
+                        id,
+                        file: file.clone(),
+                        reason: "the journal segment is missing".to_owned(),
+                    });
                 }
             }
-            Some(_) | None => Err(ahead()),
+            self.events.emit(Event::RecordQuarantined {
+                file,
+                offset: 0,
+                reason: "the journal segment is missing".to_owned(),
+            });
         }
     }
 
@@ -340,7 +390,15 @@ impl Recovery<'_> {
             let path = segment::path(&directory, number);
             let image = match Image::read(&directory, number).map_err(at(&path))? {
                 Ok(image) => image,
-                Err(Headless::Empty) => continue,
+                Err(Headless::Empty) => {
+                    self.quarantine(
+                        number,
+                        0,
+                        &[],
+                        "the segment has been cut off or is all zeros",
+                    )?;
+                    continue;
+                }
                 Err(Headless::WithRecords) => {
                     let bytes = std::fs::read(&path).map_err(at(&path))?;
                     self.quarantine(number, 0, &bytes, "the segment's header is damaged")?;
@@ -350,11 +408,17 @@ impl Recovery<'_> {
                 }
             };
             ledger.saw(image.highest);
-            let start = match number == from.segment {
+            // Without a footer, an end that is missing is seen only where something else tells of it.
+            let known = match number == from.segment {
                 true => from.offset,
                 false => FIRST_RECORD,
             };
-            self.replay_segment(&image, start, index, ledger)?;
+            if image.len() < known {
+                let reason = format!("the segment has been cut off before byte {known}");
+                self.quarantine(number, image.len(), &[], &reason)?;
+                continue;
+            }
+            self.replay_segment(&image, known, index, ledger)?;
         }
         Ok(())
     }

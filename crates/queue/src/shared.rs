@@ -90,6 +90,7 @@ impl Options {
             true => Options {
                 segment_bytes: 256 << 10,
                 body_cache_bytes: 64 << 10,
+                big_bytes: 16 << 10,
                 index_every: Duration::from_millis(50),
                 limits: Limits {
                     ballast_bytes: 256 << 10,

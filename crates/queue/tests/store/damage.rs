@@ -1,6 +1,7 @@
 //! What a damaged state directory leads to.
 
-use relay_queue::{State, Store};
+use relay_observe::{Clock, Events};
+use relay_queue::{DiskStore, Select, State, Store};
 
 use crate::common::*;
 
@@ -208,4 +209,89 @@ async fn a_segment_that_was_made_ahead_does_not_turn_a_torn_tail_into_a_promise(
     assert_eq!(files(&before.path().join("quarantine")).len(), 0);
     assert!(store.next_id() > *accepted.last().unwrap());
     store.close().await;
+}
+
+/// Opens it and tells how often an event of this kind was heard.
+fn open_and_hear(directory: &std::path::Path) -> (DiskStore, impl Fn(&str) -> u64 + use<>) {
+    let (clock, events) = (Clock::starting_at(now()), Events::default());
+    let store = DiskStore::open(directory, clock, events.clone(), options()).unwrap();
+    let heard = move |what: &str| {
+        let counts = events.metrics().snapshot();
+        let found = counts.iter().filter(|(name, _)| name.contains(what));
+        found.map(|(_, count)| *count).sum()
+    };
+    (store, heard)
+}
+
+/// Fifty messages, every fifth deferred, in a queue that was closed.
+async fn fifty(directory: &std::path::Path) -> Vec<relay_queue::Message> {
+    let store = open(directory);
+    for n in 0..50 {
+        let new = message(&store, &large(n));
+        let message = store.accept(new).await.unwrap();
+        if n % 5 == 0 {
+            let deferred = settle_all(&message, State::Deferred, "451");
+            store.settle(deferred).await.unwrap();
+        }
+    }
+    let all = contents(&store).await;
+    store.close().await;
+    all.into_iter().map(|(message, _)| message).collect()
+}
+
+#[tokio::test]
+async fn a_lost_segment_costs_the_bodies_in_it_and_nothing_that_the_index_knows() {
+    for lost in [0, 1, usize::MAX] {
+        let directory = tempfile::tempdir().unwrap();
+        let before = fifty(directory.path()).await;
+        let all = segments(directory.path());
+        let lost = lost.min(all.len() - 1);
+        std::fs::remove_file(&all[lost]).unwrap();
+
+        let (store, heard) = open_and_hear(directory.path());
+        let page = store.list(Select::default(), None, 1000).await.unwrap();
+        let after: Vec<_> = page.messages.iter().map(|m| (**m).clone()).collect();
+        assert_eq!(after, before, "segment {lost}");
+        assert_eq!(heard("rebuilt"), 0);
+        let told = heard("unreadable");
+        let mut unreadable = 0;
+        for message in &after {
+            unreadable += u64::from(store.body(message.id).await.is_err());
+        }
+        assert!(unreadable > 0 && told == unreadable, "{told} {unreadable}");
+        assert!(
+            heard("unreadable") > told,
+            "whoever asks for one is heard, too"
+        );
+        assert!(heard("quarantined") > 0);
+        let new = store.accept(message(&store, "more")).await.unwrap();
+        store.close().await;
+        let (store, _) = open_and_hear(directory.path());
+        assert_eq!(body_of(&store, new.id).await.unwrap(), "more");
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_was_cut_to_nothing_is_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    fifty(directory.path()).await;
+    delete_index(directory.path());
+    for bytes in [0, 100] {
+        let copy = copy(directory.path());
+        let all = segments(copy.path());
+        let file = std::fs::File::options().write(true).open(&all[1]).unwrap();
+        file.set_len(bytes).unwrap();
+        let (store, heard) = open_and_hear(copy.path());
+        assert_eq!(heard("quarantined"), 1, "{bytes}");
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_is_no_text_is_refused_as_an_unknown_one() {
+    let directory = tempfile::tempdir().unwrap();
+    fifty(directory.path()).await;
+    std::fs::write(directory.path().join("VERSION"), [0xff, 0xfe]).unwrap();
+    let error = try_open(directory.path()).unwrap_err();
+    assert_eq!(error.exit_status(), 78, "{error}");
 }
