@@ -9,7 +9,7 @@ use relay_queue::{Message, Select, Store};
 use relay_smtp::QueueId;
 
 use crate::harm::{Harm, Part};
-use crate::messages::{files, message_to};
+use crate::messages::{delete_index, files, message_to};
 use crate::scene::{self, Moment, Scene, Story};
 
 #[derive(Debug, Default)]
@@ -175,6 +175,11 @@ async fn goes_on(
     let accepted = store.accept(new).await.map_err(|e| e.to_string())?;
     let before = look(&store).await;
     store.close().await;
+    match harm.part {
+        // The journal is whole: without any index it gives the same.
+        Part::Index | Part::Current => delete_index(directory),
+        Part::Segment | Part::NewestSegment | Part::Big | Part::Version | Part::Rest => {}
+    }
     let store = scene::open(directory, &Events::default()).map_err(|e| e.to_string())?;
     let after = look(&store).await;
     store.close().await;

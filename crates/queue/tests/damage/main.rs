@@ -13,7 +13,6 @@ use rand::{RngExt, SeedableRng};
 mod harm;
 mod judge;
 #[path = "../store/messages.rs"]
-#[allow(dead_code, reason = "shared with other tests, which use the rest")]
 mod messages;
 mod scene;
 
