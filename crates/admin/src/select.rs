@@ -89,6 +89,7 @@ impl Selection {
             category: self.category.clone(),
             before,
             user: self.user.clone(),
+            due: None,
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use relay_queue::{Message, State};
+use relay_queue::{Message, State, StoreError, Waiting};
 
 use crate::choice::Choice;
 use crate::error::ApiError;
@@ -20,24 +20,87 @@ pub async fn summary(
     selection: &Selection,
     limit: usize,
 ) -> Result<SummaryView, ApiError> {
-    let now = world.clock.now();
-    let mut tallies: HashMap<String, Tally> = HashMap::new();
-    let mut total = Tally::default();
-    let mut choice = Choice::of(world, selection)?;
-    let look = |choice: &Choice, message: &Message| {
-        count(message, choice, now, &mut tallies, &mut total);
-    };
-    choice.for_each(world, look).await?;
-    let mut domains: Vec<SummaryRow> = tallies
-        .into_iter()
-        .map(|(domain, tally)| tally.into_row(domain))
-        .collect();
-    domains.sort_by(|a, b| (b.recipients, &a.domain).cmp(&(a.recipients, &b.domain)));
-    domains.truncate(limit);
-    Ok(SummaryView {
-        domains,
-        total: total.into_row("*".to_owned()),
-    })
+    let mut count = Count::at(world.clock.now());
+    if selection.is_everything() {
+        survey(world, &mut count).await?;
+    } else {
+        let mut choice = Choice::of(world, selection)?;
+        let look = |choice: &Choice, message: &Message| count.message(message, choice);
+        choice.for_each(world, look).await?;
+    }
+    Ok(count.into_view(limit))
+}
+
+/// The whole queue, from memory.
+async fn survey(world: &AdminWorld, count: &mut Count) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        after = world
+            .store
+            .survey(after, &mut |waiting| count.add(waiting))?;
+        if after.is_none() {
+            return Ok(());
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+struct Count {
+    now: Timestamp,
+    tallies: HashMap<String, Tally>,
+    total: Tally,
+}
+
+impl Count {
+    fn at(now: Timestamp) -> Count {
+        Count {
+            now,
+            tallies: HashMap::new(),
+            total: Tally::default(),
+        }
+    }
+
+    fn message(&mut self, message: &Message, choice: &Choice) {
+        for one @ (_, recipient, state) in message.each() {
+            if choice.matches_recipient(message, one) {
+                let last = state.last();
+                self.add(&Waiting {
+                    domain: &recipient.mailbox.host().to_string(),
+                    state: state.state,
+                    arrived: message.arrival.at,
+                    rule: last.map(|attempt| attempt.rule.as_str()),
+                    category: last.map(|attempt| attempt.category.as_str()),
+                });
+            }
+        }
+    }
+
+    fn add(&mut self, waiting: &Waiting<'_>) {
+        let age = self.now.duration_since(waiting.arrived).as_secs();
+        let age = u64::try_from(age).unwrap_or(0);
+        if !self.tallies.contains_key(waiting.domain) {
+            let domain = waiting.domain.to_owned();
+            self.tallies.insert(domain, Tally::default());
+        }
+        if let Some(tally) = self.tallies.get_mut(waiting.domain) {
+            tally.add(waiting.state, age, waiting.rule);
+        }
+        self.total.add(waiting.state, age, waiting.rule);
+    }
+
+    fn into_view(self, limit: usize) -> SummaryView {
+        let mut domains: Vec<SummaryRow> = self
+            .tallies
+            .into_iter()
+            .map(|(domain, tally)| tally.into_row(domain))
+            .collect();
+        domains.sort_by(|a, b| (b.recipients, &a.domain).cmp(&(a.recipients, &b.domain)));
+        domains.truncate(limit);
+        SummaryView {
+            domains,
+            total: self.total.into_row("*".to_owned()),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -49,28 +112,6 @@ struct Tally {
     ages: [u64; AGES.len() + 1],
     /// Few per domain: the table has some hundred rules at most.
     rules: BTreeMap<String, u64>,
-}
-
-fn count(
-    message: &Message,
-    choice: &Choice,
-    now: Timestamp,
-    tallies: &mut HashMap<String, Tally>,
-    total: &mut Tally,
-) {
-    let age = u64::try_from(now.duration_since(message.arrival.at).as_secs()).unwrap_or(0);
-    for one @ (_, recipient, state) in message.each() {
-        if !choice.matches_recipient(message, one) {
-            continue;
-        }
-        let domain = recipient.mailbox.host().to_string();
-        let rule = state.last().map(|attempt| attempt.rule.as_str());
-        tallies
-            .entry(domain)
-            .or_default()
-            .add(state.state, age, rule);
-        total.add(state.state, age, rule);
-    }
 }
 
 impl Tally {

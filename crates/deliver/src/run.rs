@@ -219,15 +219,45 @@ impl Delivery {
         self.ask(|answer| Order::Stop(within, answer)).await;
     }
 
+    /// What is due goes first: of a million messages the others take seconds.
     async fn load_as(&self, known: Known) -> u64 {
+        let due = Select {
+            due: Some(self.world.clock.now()),
+            ..Select::default()
+        };
+        let everything = Select::default();
+        match self.load_some(&due, None, known).await {
+            Ok(first) => {
+                let rest = self.load_some(&everything, Some(&due), known).await;
+                first + rest.unwrap_or_else(|loaded| loaded)
+            }
+            Err(_) => {
+                let all = self.load_some(&everything, None, known).await;
+                all.unwrap_or_else(|loaded| loaded)
+            }
+        }
+    }
+
+    /// Loads what is selected and was not loaded `before`; Err: not all of it, since the queue could
+    /// not be read.
+    async fn load_some(
+        &self,
+        select: &Select,
+        before: Option<&Select>,
+        known: Known,
+    ) -> Result<u64, u64> {
         let config = Arc::clone(&self.world.settings.load().config);
         let mut loaded = 0;
         let mut after = None;
         loop {
-            let Some(page) = read_page(&*self.world.store, after).await else {
-                return loaded;
+            let Some(page) = read_page(&*self.world.store, select, after).await else {
+                return Err(loaded);
             };
             for message in page.messages {
+                // It may be under way by now.
+                if before.is_some_and(|before| before.matches(&message)) {
+                    continue;
+                }
                 let jobs = jobs::jobs_of(&message, &config);
                 loaded += 1;
                 self.order(match known {
@@ -238,7 +268,7 @@ impl Delivery {
             }
             match page.next {
                 Some(next) => after = Some(next),
-                None => return loaded,
+                None => return Ok(loaded),
             }
         }
     }
@@ -256,9 +286,9 @@ impl Delivery {
 }
 
 /// None: the queue could not be read, and the log says what that means.
-async fn read_page(store: &dyn Store, after: Option<QueueId>) -> Option<Page> {
+async fn read_page(store: &dyn Store, select: &Select, after: Option<QueueId>) -> Option<Page> {
     for _ in 0..LOAD_ATTEMPTS {
-        match store.list(Select::default(), after, LOADED_AT_ONCE).await {
+        match store.list(select.clone(), after, LOADED_AT_ONCE).await {
             Ok(page) => return Some(page),
             Err(error) => {
                 tracing::error!(%error, "the queue could not be read while loading; trying again");

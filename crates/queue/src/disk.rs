@@ -16,6 +16,7 @@ use crate::admit::{Admission, Limits};
 use crate::body::{Body, Staging};
 use crate::commit::{Committer, Fresh, Inbox, Operation, Work};
 use crate::condition;
+use crate::facts::Candidates;
 use crate::fair;
 use crate::files::Layout;
 use crate::follow::{Follower, Job, Loaded, Scanned};
@@ -32,7 +33,7 @@ use crate::select::Select;
 use crate::settle::{accepted, imported};
 use crate::shared::{Pin, Pinned, Shared};
 use crate::staging::{self, DiskStaging};
-use crate::store::{Condition, Later, Page, Settled, Stats, Store, StoreError};
+use crate::store::{Condition, Later, Page, Settled, Stats, Store, StoreError, Waiting};
 use crate::verify::run::beside_work;
 use crate::verify::{Progress, Report};
 
@@ -352,12 +353,16 @@ impl DiskStore {
         self.is_open()?;
         let mut messages = Vec::new();
         let mut from = after;
+        let everything = select == Select::default();
         // One more than asked for tells whether that was all.
         while messages.len() <= limit {
             let Scanned {
                 messages: scanned,
                 upto,
-            } = self.scan(from).await?;
+            } = match everything {
+                true => self.scan(from).await?,
+                false => self.sift(&select, from).await?,
+            };
             messages.extend(scanned.into_iter().filter(|m| select.matches(m)));
             match upto {
                 Some(upto) => from = Some(upto),
@@ -377,6 +382,24 @@ impl DiskStore {
         let (reply, answer) = oneshot::channel();
         self.ask_index(Job::Scan { after, reply })?;
         answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// What may match, found in memory, then read.
+    async fn sift(&self, select: &Select, after: Option<QueueId>) -> Result<Scanned, StoreError> {
+        // Before the wait: a guard must not live across it.
+        let Candidates { ids, upto } = {
+            let ledger = self.shared.ledger();
+            let sieve = ledger.facts().sieve(select);
+            ledger.facts().candidates(&sieve, after)
+        };
+        if ids.is_empty() {
+            let messages = Vec::new();
+            return Ok(Scanned { messages, upto });
+        }
+        let (reply, answer) = oneshot::channel();
+        self.ask_index(Job::Read { ids, reply })?;
+        let messages = answer.await.unwrap_or_else(|_| Err(closed()))?;
+        Ok(Scanned { messages, upto })
     }
 
     async fn close_files(&self) {
@@ -501,6 +524,15 @@ impl Store for DiskStore {
         limit: usize,
     ) -> Later<'_, Result<Page, StoreError>> {
         Box::pin(self.list_some(select, after, limit))
+    }
+
+    fn survey(
+        &self,
+        after: Option<QueueId>,
+        look: &mut dyn FnMut(&Waiting<'_>),
+    ) -> Result<Option<QueueId>, StoreError> {
+        self.is_open()?;
+        Ok(self.shared.ledger().facts().survey(after, look))
     }
 
     fn recent(&self, limit: usize) -> Vec<Arc<Message>> {

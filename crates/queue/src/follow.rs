@@ -32,6 +32,11 @@ pub(crate) enum Job {
         id: QueueId,
         reply: oneshot::Sender<Result<Option<Loaded>, StoreError>>,
     },
+    /// These messages, as far as they are unfinished.
+    Read {
+        ids: Vec<QueueId>,
+        reply: oneshot::Sender<Result<Vec<Arc<Message>>, StoreError>>,
+    },
     /// Messages in id order.
     Scan {
         after: Option<QueueId>,
@@ -110,6 +115,9 @@ impl Follower {
                 Ok(Job::Load { id, reply }) => {
                     // Whoever asked may have gone; the pin goes with the answer.
                     let _ = reply.send(load(&self.shared, &self.index, id));
+                }
+                Ok(Job::Read { ids, reply }) => {
+                    let _ = reply.send(self.read(&ids));
                 }
                 Ok(Job::Scan { after, reply }) => {
                     let _ = reply.send(self.scan(after));
@@ -234,6 +242,20 @@ impl Follower {
     fn empty_some(&mut self) {
         let (shared, index) = (&self.shared, &self.index);
         let _ = self.reclaim.step(|id| load(shared, index, id));
+    }
+
+    fn read(&self, ids: &[QueueId]) -> Result<Vec<Arc<Message>>, StoreError> {
+        let mut messages = Vec::with_capacity(ids.len());
+        for &id in ids {
+            // Before a guard is taken: the commit thread must not wait for the index.
+            let row = self.index.read(id).map_err(unreadable)?;
+            match self.shared.ledger().lookup(id) {
+                Lookup::Here(message, _) => messages.push(message),
+                Lookup::InIndex => messages.extend(row.map(|row| row.message)),
+                Lookup::Unknown => {}
+            }
+        }
+        Ok(messages)
     }
 
     fn scan(&self, after: Option<QueueId>) -> Result<Scanned, StoreError> {

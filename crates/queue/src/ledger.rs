@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use relay_smtp::QueueId;
 
 use crate::big::InFile;
+use crate::facts::Facts;
 use crate::fair::Parties;
 use crate::index::{Applied, Position, Row, Update};
 use crate::message::Message;
@@ -18,8 +19,8 @@ use crate::store::{Stats, StoreError};
 
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// Every unfinished message; 16 bytes each, so that a million stay cheap.
-    live: BTreeMap<QueueId, Live>,
+    /// Every unfinished message.
+    facts: Facts,
     /// Messages whose latest state the index lacks, and those in use.
     overlay: BTreeMap<QueueId, Entry>,
     /// What segments are needed for; those that are not are left out.
@@ -47,12 +48,6 @@ pub(crate) struct Used {
     pub(crate) bytes: u64,
     /// The latest arrival among all messages that it was ever needed for since start.
     pub(crate) newest_unix_s: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Live {
-    segment: u32,
-    arrived_unix_s: u32,
 }
 
 #[derive(Debug)]
@@ -108,7 +103,7 @@ pub(crate) struct Changes {
 impl Ledger {
     pub(crate) fn new(applied: Applied, remembered: usize) -> Ledger {
         Ledger {
-            live: BTreeMap::new(),
+            facts: Facts::default(),
             overlay: BTreeMap::new(),
             segments: BTreeMap::new(),
             big: BTreeMap::new(),
@@ -132,13 +127,13 @@ impl Ledger {
         match self.overlay.get(&id).map(|entry| &entry.now) {
             Some(Now::Live(message, place)) => Lookup::Here(message.clone(), *place),
             Some(Now::Gone) => Lookup::Unknown,
-            None if self.live.contains_key(&id) => Lookup::InIndex,
+            None if self.facts.contains(id) => Lookup::InIndex,
             None => Lookup::Unknown,
         }
     }
 
     pub(crate) fn is_live(&self, id: QueueId) -> bool {
-        self.live.contains_key(&id)
+        self.facts.contains(id)
     }
 
     /// Keeps the message in memory until [`Ledger::unpin`].
@@ -199,6 +194,7 @@ impl Ledger {
             self.change(id, Now::Gone);
         } else {
             self.counts.add(&after);
+            self.facts.put(&after, place.segment);
             self.change(id, Now::Live(after, place));
         }
     }
@@ -371,9 +367,11 @@ impl Ledger {
 
     /// Unfinished messages whose body lies in the segment, the latest first. Looks at all there are.
     pub(crate) fn messages_in(&self, segment: u32) -> Vec<QueueId> {
-        let there = self.live.iter().rev();
-        let there = there.filter(|(_, live)| live.segment == segment);
-        there.map(|(id, _)| *id).collect()
+        self.facts.in_segment(segment)
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     pub(crate) fn recent(&self) -> &Recent {
@@ -381,8 +379,8 @@ impl Ledger {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let oldest = self.live.values().next();
-        let oldest = oldest.and_then(|l| Timestamp::from_second(l.arrived_unix_s.into()).ok());
+        let oldest = self.facts.oldest_unix_s();
+        let oldest = oldest.and_then(|at| Timestamp::from_second(at.into()).ok());
         self.counts.stats(oldest, self.commits, self.records)
     }
 
@@ -412,11 +410,7 @@ impl Ledger {
         used.messages += 1;
         used.bytes += place.bytes_in_segment();
         used.newest_unix_s = used.newest_unix_s.max(arrived_unix_s);
-        let live = Live {
-            segment,
-            arrived_unix_s,
-        };
-        self.live.insert(message.id, live);
+        self.facts.put(message, segment);
     }
 
     fn drop_live(&mut self, message: &Message, place: Place) {
@@ -426,7 +420,7 @@ impl Ledger {
                 self.big.remove(&message.id);
             }
         }
-        if let Some(Live { segment, .. }) = self.live.remove(&message.id)
+        if let Some(segment) = self.facts.remove(message.id)
             && let Some(used) = self.segments.get_mut(&segment)
         {
             used.messages -= 1;

@@ -11,6 +11,7 @@ mod compact;
 mod condition;
 pub mod device;
 pub mod disk;
+mod facts;
 pub mod fair;
 mod files;
 mod follow;
@@ -35,6 +36,7 @@ mod staging;
 pub mod store;
 mod sync_hook;
 pub mod verify;
+mod words;
 
 pub use admit::{Admission, Limits};
 pub use body::{BIG_BYTES, Body, Staging};
@@ -48,7 +50,9 @@ pub use message::{
     RecipientState, Settlement, State, Way,
 };
 pub use select::Select;
-pub use store::{Condition, FilesNow, Later, Page, Settled, SpaceNow, Stats, Store, StoreError};
+pub use store::{
+    Condition, FilesNow, Later, Page, Settled, SpaceNow, Stats, Store, StoreError, Waiting,
+};
 pub use verify::run::verify;
 
 /// The checksum that the queue keeps of a body.

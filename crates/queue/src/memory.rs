@@ -14,7 +14,7 @@ use crate::imports::Imports;
 use crate::message::{Message, NewMessage, Settlement, Way};
 use crate::select::Select;
 use crate::settle::{Counts, Recent, accepted, changed, imported, rerouted};
-use crate::store::{Later, Page, Settled, Stats, Store, StoreError};
+use crate::store::{Later, Page, Settled, Stats, Store, StoreError, Waiting};
 use crate::verify::{Progress, Report};
 
 /// How many finished messages are remembered.
@@ -179,6 +179,10 @@ impl Inner {
     }
 }
 
+fn to_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second().max(0)).unwrap_or(at)
+}
+
 impl Store for MemoryStore {
     fn next_id(&self) -> QueueId {
         self.ids.next(self.clock.now())
@@ -249,6 +253,29 @@ impl Store for MemoryStore {
         Box::pin(async move { self.list_now(&select, after, limit) })
     }
 
+    fn survey(
+        &self,
+        after: Option<QueueId>,
+        look: &mut dyn FnMut(&Waiting<'_>),
+    ) -> Result<Option<QueueId>, StoreError> {
+        let inner = self.inner();
+        inner.is_open()?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (_, (message, _)) in inner.live.range((from, Bound::Unbounded)) {
+            for (_, recipient, state) in message.each().filter(|(_, _, s)| !s.state.is_final()) {
+                let last = state.last();
+                look(&Waiting {
+                    domain: &recipient.mailbox.host().to_string().to_ascii_lowercase(),
+                    state: state.state,
+                    arrived: to_second(message.arrival.at),
+                    rule: last.map(|last| last.rule.as_str()),
+                    category: last.map(|last| last.category.as_str()),
+                });
+            }
+        }
+        Ok(None)
+    }
+
     fn recent(&self, limit: usize) -> Vec<Arc<Message>> {
         self.inner().recent.latest(limit)
     }
@@ -256,8 +283,7 @@ impl Store for MemoryStore {
     fn stats(&self) -> Stats {
         let inner = self.inner();
         let oldest = inner.live.values().next();
-        let oldest =
-            oldest.and_then(|(m, _)| Timestamp::from_second(m.arrival.at.as_second().max(0)).ok());
+        let oldest = oldest.map(|(message, _)| to_second(message.arrival.at));
         inner.counts.stats(oldest, inner.commits, inner.commits)
     }
 

@@ -227,7 +227,9 @@ const HOLD: &str = "hold";
 const RELEASE: &str = "release";
 const BOUNCE: &str = "bounce";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum State {
     /// Not tried yet.
     Queued,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use relay_smtp::{Host, QueueId, Recipient};
 
-use crate::message::{Message, RecipientState};
+use crate::message::{Message, RecipientState, State};
 
 /// All given parts must hold. Empty: everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -22,6 +22,8 @@ pub struct Select {
     /// Arrived before.
     pub before: Option<Timestamp>,
     pub user: Option<String>,
+    /// A recipient is to be tried by then at the latest.
+    pub due: Option<Timestamp>,
 }
 
 impl Select {
@@ -43,6 +45,7 @@ impl Select {
             && holds(&self.recipient, |text| {
                 is_address(&recipient.mailbox.to_string(), text)
             })
+            && self.due.is_none_or(|at| is_due(state, at))
             && holds(&self.rule, |rule| last.is_some_and(|l| l.rule == rule))
             && holds(&self.category, |category| {
                 last.is_some_and(|l| l.category == category)
@@ -65,6 +68,14 @@ impl Select {
             || self.recipient.is_some()
             || self.rule.is_some()
             || self.category.is_some()
+            || self.due.is_some()
+    }
+}
+
+fn is_due(state: &RecipientState, at: Timestamp) -> bool {
+    match state.state {
+        State::Queued | State::Deferred => state.next_attempt <= at,
+        State::Held | State::Delivered | State::Bounced | State::Discarded => false,
     }
 }
 

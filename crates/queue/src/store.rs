@@ -12,7 +12,7 @@ use crate::admit::Admission;
 use crate::body::{Body, Staging};
 use crate::fair::Sender;
 use crate::imports::Imports;
-use crate::message::{Message, NewMessage, Settlement, Way};
+use crate::message::{Message, NewMessage, Settlement, State, Way};
 use crate::select::Select;
 use crate::verify::{Progress, Report};
 
@@ -83,6 +83,15 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Later<'_, Result<Page, StoreError>>;
 
+    /// Shows the open recipients of some unfinished messages after `after`, in id order, from memory.
+    /// Tells where to go on; None: that was all. Fast, but `look` keeps everything else waiting: it
+    /// only counts.
+    fn survey(
+        &self,
+        after: Option<QueueId>,
+        look: &mut dyn FnMut(&Waiting<'_>),
+    ) -> Result<Option<QueueId>, StoreError>;
+
     /// The latest finished messages, newest first. In memory only: for people who look just after.
     fn recent(&self, limit: usize) -> Vec<Arc<Message>>;
 
@@ -117,6 +126,19 @@ pub struct Page {
     pub messages: Vec<Arc<Message>>,
     /// Where to go on; None: that was all.
     pub next: Option<QueueId>,
+}
+
+/// An open recipient, as far as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Waiting<'a> {
+    /// The recipient's; an address literal as it is written.
+    pub domain: &'a str,
+    pub state: State,
+    /// To the second.
+    pub arrived: Timestamp,
+    /// Of the last decision; None: there was none yet.
+    pub rule: Option<&'a str>,
+    pub category: Option<&'a str>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

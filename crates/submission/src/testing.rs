@@ -16,7 +16,7 @@ use relay_queue::store::{Later, Settled};
 use relay_queue::verify::{Progress, Report};
 use relay_queue::{
     Admission, Body, Imports, Message, NewMessage, Page, Select, Sender, Settlement, Staging,
-    Stats, Store, StoreError, Way,
+    Stats, Store, StoreError, Waiting, Way,
 };
 use relay_smtp::{Host, QueueId};
 use relay_suppression::List;
@@ -388,6 +388,13 @@ impl Store for TestStore {
         self.inner.list(select, after, limit)
     }
 
+    fn survey(
+        &self,
+        after: Option<QueueId>,
+        look: &mut dyn FnMut(&Waiting<'_>),
+    ) -> Result<Option<QueueId>, StoreError> {
+        self.inner.survey(after, look)
+    }
     fn recent(&self, limit: usize) -> Vec<Arc<Message>> {
         self.inner.recent(limit)
     }

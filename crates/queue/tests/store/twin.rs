@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use jiff::SignedDuration;
 use proptest::prelude::*;
 use relay_observe::{Clock, Events};
 use relay_queue::{
@@ -53,16 +54,20 @@ fn selects() -> impl Strategy<Value = Select> {
         part(["rule-deferred", "rule-held"]),
         part(["category", "none"]),
         part(["billing", "nobody"]),
+        prop::option::weighted(0.2, prop::sample::select(vec![0, 15])),
     )
-        .prop_map(|(to, recipient, sender, rule, category, user)| Select {
-            to,
-            recipient,
-            sender,
-            rule,
-            category,
-            user,
-            ..Select::default()
-        })
+        .prop_map(
+            |(to, recipient, sender, rule, category, user, due)| Select {
+                due: due.map(|minutes| now() + SignedDuration::from_mins(minutes)),
+                to,
+                recipient,
+                sender,
+                rule,
+                category,
+                user,
+                ..Select::default()
+            },
+        )
 }
 
 fn steps() -> impl Strategy<Value = Step> {
@@ -231,8 +236,23 @@ impl Twins {
             (stats.commits, stats.records) = (0, 0);
         }
         assert_eq!(disk, memory);
+        assert_eq!(survey(self.disk()), survey(&self.memory));
         if self.restarts == 0 {
             assert_eq!(self.disk().recent(99), self.memory.recent(99));
+        }
+    }
+}
+
+/// Everything that is counted, in words.
+fn survey(store: &dyn Store) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        after = store
+            .survey(after, &mut |waiting| found.push(format!("{waiting:?}")))
+            .unwrap();
+        if after.is_none() {
+            return found;
         }
     }
 }

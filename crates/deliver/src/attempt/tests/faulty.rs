@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use relay_queue::memory::MemoryStore;
-use relay_queue::store::{Later, Settled, StoreError};
+use relay_queue::store::{Later, Settled, StoreError, Waiting};
 use relay_queue::verify::{Progress, Report};
 use relay_queue::{
     Body, Imports, Message, NewMessage, Page, Select, Settlement, Staging, Stats, Store, Way,
@@ -81,6 +81,13 @@ impl Store for Faulty {
         limit: usize,
     ) -> Later<'_, Result<Page, StoreError>> {
         self.inner.list(select, after, limit)
+    }
+    fn survey(
+        &self,
+        after: Option<QueueId>,
+        look: &mut dyn FnMut(&Waiting<'_>),
+    ) -> Result<Option<QueueId>, StoreError> {
+        self.inner.survey(after, look)
     }
     fn recent(&self, limit: usize) -> Vec<Arc<Message>> {
         self.inner.recent(limit)

@@ -1,0 +1,382 @@
+//! What stays in memory of every unfinished message: enough to select, to count and to tell what is due
+//! without reading any. 40 bytes each, so that a million stay cheap; what is said in words here is kept
+//! as a number or as a hash.
+//!
+//! A hash may take a message for one that is meant: whoever selects reads the candidates, which
+//! are few, and holds the selection against them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use relay_smtp::{Host, Mailbox, QueueId, ReversePath};
+
+use crate::message::{Message, RecipientState, State};
+use crate::select::Select;
+use crate::store::Waiting;
+use crate::words::{Words, WordsRef};
+
+/// Messages of one run; a change in the middle moves half as many.
+const RUN: usize = 256;
+/// Messages looked at in one step, so that nobody waits long for the lock.
+const LOOKED_AT: usize = 20_000;
+/// Messages found in one step.
+const FOUND: usize = 500;
+
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// In id order; the key is not above any id of its run. Nearly all come in at the end, so runs are
+    /// full, where a map of single ones would be half empty.
+    runs: BTreeMap<QueueId, Vec<Fact>>,
+    /// Those with more than one open recipient.
+    many: HashMap<QueueId, Box<[To]>>,
+    domains: Words,
+    decisions: Decisions,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fact {
+    id: QueueId,
+    segment: u32,
+    arrived_unix_s: u32,
+    /// A hash.
+    sender: u32,
+    /// A hash; 0: nobody had logged in.
+    user: u16,
+    /// Its only open recipient; of several the first.
+    to: To,
+    recipients: Recipients,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recipients {
+    One,
+    Many,
+}
+
+/// An open recipient.
+#[derive(Clone, Copy, Debug)]
+struct To {
+    /// A hash of its address.
+    address: u32,
+    domain: WordsRef,
+    due_unix_s: u32,
+    decision: u16,
+    state: State,
+}
+
+/// Rules with their categories, as numbers. There are a few hundred; none is ever forgotten.
+#[derive(Debug, Default)]
+struct Decisions {
+    /// By rule, then by category.
+    numbers: HashMap<Arc<str>, HashMap<Arc<str>, u16>>,
+    names: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// Not decided about yet.
+const NONE: u16 = 0;
+/// There were more than can be told apart.
+const SOME: u16 = u16::MAX;
+
+/// A selection in numbers.
+pub(crate) struct Sieve {
+    id: Option<QueueId>,
+    domains: Option<HashSet<WordsRef>>,
+    address: Option<u32>,
+    sender: Option<u32>,
+    user: Option<u16>,
+    decisions: Option<HashSet<u16>>,
+    before_unix_s: Option<u32>,
+    due_unix_s: Option<u32>,
+}
+
+/// Some of those that may match, in id order.
+#[derive(Debug)]
+pub(crate) struct Candidates {
+    pub(crate) ids: Vec<QueueId>,
+    /// Where to go on; None: that was all.
+    pub(crate) upto: Option<QueueId>,
+}
+
+impl Facts {
+    pub(crate) fn contains(&self, id: QueueId) -> bool {
+        self.find(id).is_some()
+    }
+
+    /// When the message with the lowest id arrived.
+    pub(crate) fn oldest_unix_s(&self) -> Option<u32> {
+        self.after(None).next().map(|fact| fact.arrived_unix_s)
+    }
+
+    /// Messages whose body lies in the segment, the latest first. Looks at all there are.
+    pub(crate) fn in_segment(&self, segment: u32) -> Vec<QueueId> {
+        let facts = self.runs.values().flatten().rev();
+        let there = facts.filter(|fact| fact.segment == segment);
+        there.map(|fact| fact.id).collect()
+    }
+
+    /// Takes in a message, or what has become of one.
+    pub(crate) fn put(&mut self, message: &Message, segment: u32) {
+        self.remove(message.id);
+        let open: Vec<To> = message
+            .each()
+            .filter(|(_, _, state)| !state.state.is_final())
+            .map(|(_, recipient, state)| To {
+                address: mailbox_hash(&recipient.mailbox),
+                domain: match recipient.mailbox.host() {
+                    Host::Domain(domain) => self.domains.take(domain.as_str()),
+                    host @ Host::Address(_) => {
+                        self.domains.take(&host.to_string().to_ascii_lowercase())
+                    }
+                },
+                due_unix_s: unix_s(state.next_attempt),
+                decision: self.decisions.number(state),
+                state: state.state,
+            })
+            .collect();
+        let Some(&to) = open.first() else { return };
+        let fact = Fact {
+            id: message.id,
+            segment,
+            arrived_unix_s: unix_s(message.arrival.at),
+            sender: sender_hash(&message.envelope.reverse_path),
+            user: message.arrival.user.as_deref().map_or(0, user_hash),
+            to,
+            recipients: match open.len() {
+                1 => Recipients::One,
+                _ => Recipients::Many,
+            },
+        };
+        if fact.recipients == Recipients::Many {
+            self.many.insert(fact.id, open.into());
+        }
+        self.insert(fact);
+    }
+
+    /// Tells the segment of its body. None: it was not there.
+    pub(crate) fn remove(&mut self, id: QueueId) -> Option<u32> {
+        let (&first, run) = self.runs.range_mut(..=id).next_back()?;
+        let place = run.binary_search_by_key(&id, |fact| fact.id).ok()?;
+        let fact = run.remove(place);
+        if run.is_empty() {
+            self.runs.remove(&first);
+        }
+        match self
+            .many
+            .remove(&id)
+            .filter(|_| fact.recipients == Recipients::Many)
+        {
+            Some(open) => open.iter().for_each(|to| self.domains.give_back(to.domain)),
+            None => self.domains.give_back(fact.to.domain),
+        }
+        Some(fact.segment)
+    }
+
+    /// What may match after `after`, in id order: some of it.
+    pub(crate) fn candidates(&self, sieve: &Sieve, after: Option<QueueId>) -> Candidates {
+        if let Some(id) = sieve.id {
+            let meant = after.is_none_or(|after| id > after) && self.contains(id);
+            let ids = meant.then_some(id).into_iter().collect();
+            return Candidates { ids, upto: None };
+        }
+        let mut ids = Vec::new();
+        for (count, fact) in self.after(after).enumerate() {
+            if sieve.lets_through(fact, self.open(fact)) {
+                ids.push(fact.id);
+            }
+            if ids.len() >= FOUND || count + 1 >= LOOKED_AT {
+                let upto = Some(fact.id);
+                return Candidates { ids, upto };
+            }
+        }
+        Candidates { ids, upto: None }
+    }
+
+    /// Looks at the open recipients of some messages after `after`; tells where to go on.
+    pub(crate) fn survey(
+        &self,
+        after: Option<QueueId>,
+        look: &mut dyn FnMut(&Waiting<'_>),
+    ) -> Option<QueueId> {
+        for (count, fact) in self.after(after).enumerate() {
+            for to in self.open(fact) {
+                let (rule, category) = self.decisions.names(to.decision).unzip();
+                look(&Waiting {
+                    domain: self.domains.name(to.domain),
+                    state: to.state,
+                    arrived: Timestamp::from_second(fact.arrived_unix_s.into())
+                        .unwrap_or(Timestamp::MAX),
+                    rule,
+                    category,
+                });
+            }
+            if count + 1 >= LOOKED_AT {
+                return Some(fact.id);
+            }
+        }
+        None
+    }
+
+    /// The selection as it is to be held against these facts.
+    pub(crate) fn sieve(&self, select: &Select) -> Sieve {
+        let domain = |name: &str| self.domains.find(&name.to_ascii_lowercase());
+        let named = (&select.rule, &select.category);
+        Sieve {
+            id: select.id,
+            domains: (select.to.as_ref()).map(|to| domain(to).into_iter().collect()),
+            // What is no address is left to whoever reads the candidates.
+            address: parsed(&select.recipient, Mailbox::parse).map(|m| mailbox_hash(&m)),
+            sender: parsed(&select.sender, ReversePath::parse).map(|p| sender_hash(&p)),
+            user: select.user.as_deref().map(user_hash),
+            decisions: (named != (&None, &None)).then(|| self.decisions.which(named.0, named.1)),
+            before_unix_s: select.before.map(unix_s),
+            due_unix_s: select.due.map(unix_s),
+        }
+    }
+
+    fn open<'a>(&'a self, fact: &'a Fact) -> &'a [To] {
+        let many = match fact.recipients {
+            Recipients::One => None,
+            Recipients::Many => self.many.get(&fact.id),
+        };
+        many.map_or(std::slice::from_ref(&fact.to), |open| open)
+    }
+
+    fn find(&self, id: QueueId) -> Option<&Fact> {
+        let (_, run) = self.runs.range(..=id).next_back()?;
+        let place = run.binary_search_by_key(&id, |fact| fact.id).ok()?;
+        run.get(place)
+    }
+
+    fn after(&self, after: Option<QueueId>) -> impl Iterator<Item = &Fact> {
+        let first = after.and_then(|id| self.runs.range(..=id).next_back());
+        let from = first.map_or(Bound::Unbounded, |(&key, _)| Bound::Included(key));
+        let runs = self.runs.range((from, Bound::Unbounded));
+        let facts = runs.flat_map(|(_, run)| run);
+        facts.skip_while(move |fact| after.is_some_and(|after| fact.id <= after))
+    }
+
+    fn insert(&mut self, fact: Fact) {
+        let Some((_, run)) = self.runs.range_mut(..=fact.id).next_back() else {
+            self.runs.insert(fact.id, vec![fact]);
+            return;
+        };
+        let place = run.partition_point(|other| other.id < fact.id);
+        if run.len() < RUN {
+            run.insert(place, fact);
+            return;
+        }
+        // At the end, the usual case, the full run stays full.
+        let mut behind = run.split_off(if place == RUN { RUN } else { RUN / 2 });
+        match place.checked_sub(run.len()) {
+            Some(place) => behind.insert(place, fact),
+            None => run.insert(place, fact),
+        }
+        run.shrink_to_fit();
+        if let Some(first) = behind.first() {
+            self.runs.insert(first.id, behind);
+        }
+    }
+}
+
+impl Sieve {
+    /// Parts about recipients must hold for one of them together, as in [`Select::matches`].
+    fn lets_through(&self, fact: &Fact, open: &[To]) -> bool {
+        self.sender.is_none_or(|sender| sender == fact.sender)
+            && self.user.is_none_or(|user| user == fact.user)
+            && self
+                .before_unix_s
+                .is_none_or(|at| fact.arrived_unix_s <= at)
+            && open.iter().any(|to| self.lets_recipient_through(to))
+    }
+
+    fn lets_recipient_through(&self, to: &To) -> bool {
+        let domain = |domains: &HashSet<_>| domains.contains(&to.domain);
+        let decision = |meant: &HashSet<u16>| meant.contains(&to.decision);
+        self.domains.as_ref().is_none_or(domain)
+            && self.address.is_none_or(|address| address == to.address)
+            && self.decisions.as_ref().is_none_or(decision)
+            && self
+                .due_unix_s
+                .is_none_or(|at| to.due_unix_s <= at && to.state != State::Held)
+    }
+}
+
+impl Decisions {
+    fn number(&mut self, state: &RecipientState) -> u16 {
+        let Some(last) = state.last() else {
+            return NONE;
+        };
+        let (rule, category) = (last.rule.as_str(), last.category.as_str());
+        let known = self.numbers.get(rule).and_then(|of| of.get(category));
+        if let Some(&number) = known {
+            return number;
+        }
+        let next = u16::try_from(self.names.len() + 1).unwrap_or(SOME);
+        if next != SOME {
+            let (rule, category): (Arc<str>, Arc<str>) = (rule.into(), category.into());
+            let of_rule = self.numbers.entry(rule.clone()).or_default();
+            of_rule.insert(category.clone(), next);
+            self.names.push((rule, category));
+        }
+        next
+    }
+
+    fn names(&self, number: u16) -> Option<(&str, &str)> {
+        let place = usize::from(number).checked_sub(1)?;
+        self.names
+            .get(place)
+            .map(|(rule, category)| (&**rule, &**category))
+    }
+
+    /// The numbers of all that may have been decided by this rule, in this category.
+    fn which(&self, rule: &Option<String>, category: &Option<String>) -> HashSet<u16> {
+        let is = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|w| w == name);
+        let numbered = (1..).zip(&self.names);
+        let meant = numbered.filter(|(_, (r, c))| is(rule, r) && is(category, c));
+        meant.map(|(number, _)| number).chain([SOME]).collect()
+    }
+}
+
+fn parsed<T, E>(text: &Option<String>, parse: fn(&str) -> Result<T, E>) -> Option<T> {
+    text.as_deref().and_then(|text| parse(text).ok())
+}
+
+fn mailbox_hash(mailbox: &Mailbox) -> u32 {
+    match mailbox.host() {
+        // Kept in lower case.
+        Host::Domain(domain) => hash(&(mailbox.local_part(), domain.as_str())),
+        Host::Address(address) => hash(&(mailbox.local_part(), address)),
+    }
+}
+
+fn sender_hash(path: &ReversePath) -> u32 {
+    path.mailbox().map_or(0, mailbox_hash)
+}
+
+fn user_hash(user: &str) -> u16 {
+    // 0 is nobody.
+    (hash(&user) as u16).max(1)
+}
+
+fn hash(of: &impl Hash) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish() as u32
+}
+
+fn unix_s(at: Timestamp) -> u32 {
+    u32::try_from(at.as_second().max(0)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_with_one_recipient_takes_40_bytes() {
+        assert_eq!(size_of::<Fact>(), 40);
+    }
+}
