@@ -73,7 +73,7 @@ pub struct SiteView {
 
 /// What the dispatcher is asked to do. Each answer comes once it is done.
 enum Order {
-    /// Jobs of one message.
+    /// Jobs, of one message or of many.
     Add(Vec<Job>),
     /// The jobs of a message as they are now, in place of those it had.
     Replace(QueueId, Vec<Job>),
@@ -253,19 +253,19 @@ impl Delivery {
             let Some(page) = read_page(&*self.world.store, select, after).await else {
                 return Err(loaded);
             };
-            for message in page.messages {
-                // It may be under way by now.
-                if before.is_some_and(|before| before.matches(&message)) {
-                    continue;
-                }
-                let jobs = jobs::jobs_of(&message, &config);
+            // What was loaded before may be under way by now.
+            let new = |m: &&Arc<Message>| before.is_none_or(|before| !before.matches(m));
+            let mut added = Vec::new();
+            for message in page.messages.iter().filter(new) {
                 loaded += 1;
-                self.order(match known {
-                    Known::Keep => Order::Add(jobs),
-                    Known::Replace => Order::Replace(message.id, jobs),
-                })
-                .await;
+                let jobs = jobs::jobs_of(message, &config);
+                match known {
+                    Known::Keep => added.extend(jobs),
+                    Known::Replace => self.order(Order::Replace(message.id, jobs)).await,
+                }
             }
+            // All of a page together: an order of its own for each would take longer than the job.
+            self.order(Order::Add(added)).await;
             match page.next {
                 Some(next) => after = Some(next),
                 None => return Ok(loaded),

@@ -147,6 +147,10 @@ impl DiskStore {
     }
 
     async fn place_for_new(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        // The usual case, without a timer.
+        if let Ok(permit) = self.places.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
         let place = self.places.clone().acquire_owned();
         match tokio::time::timeout(self.shared.options.busy_after, place).await {
             Ok(permit) => permit.map_err(|_| closed()),
@@ -360,7 +364,7 @@ impl DiskStore {
                 messages: scanned,
                 upto,
             } = match everything {
-                true => self.scan(from).await?,
+                true => self.scan(from, limit + 1 - messages.len()).await?,
                 false => self.sift(&select, from).await?,
             };
             messages.extend(scanned.into_iter().filter(|m| select.matches(m)));
@@ -378,9 +382,9 @@ impl DiskStore {
         Ok(Page { messages, next })
     }
 
-    async fn scan(&self, after: Option<QueueId>) -> Result<Scanned, StoreError> {
+    async fn scan(&self, after: Option<QueueId>, rows: usize) -> Result<Scanned, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.ask_index(Job::Scan { after, reply })?;
+        self.ask_index(Job::Scan { after, rows, reply })?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -444,9 +448,10 @@ fn start(committer: Committer, follower: Follower, lock: File) -> std::io::Resul
 }
 
 fn fresh(new: NewMessage) -> Fresh {
+    let body = new.body.clone();
     Fresh {
-        message: Arc::new(accepted(&new)),
-        body: new.body,
+        message: Arc::new(accepted(new)),
+        body,
     }
 }
 

@@ -373,10 +373,102 @@ fn unix_s(at: Timestamp) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use relay_smtp::{BodyType, Domain, Envelope, Recipient};
+
     use super::*;
+    use crate::message::Arrival;
+    use crate::settle::fresh;
+
+    fn message(number: u64, domain: &str) -> Message {
+        let host = Host::Domain(Domain::parse(domain).unwrap());
+        let to = Mailbox::new(format!("r{number}"), host);
+        let envelope = Envelope {
+            reverse_path: ReversePath::Null,
+            recipients: vec![Recipient::plain(to)],
+            body_type: BodyType::SevenBit,
+            utf8: Default::default(),
+            ret: None,
+            envid: None,
+        };
+        let arrival = Arrival {
+            at: Timestamp::from_second(number as i64).unwrap(),
+            client: None,
+            user: None,
+            dsn_of: None,
+        };
+        fresh(QueueId::from_u64(number), envelope, arrival, 1)
+    }
+
+    fn found(facts: &Facts, select: &Select) -> Vec<u64> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let Candidates { ids, upto } = facts.candidates(&facts.sieve(select), after);
+            found.extend(ids.into_iter().map(QueueId::to_u64));
+            match upto {
+                Some(upto) => after = Some(upto),
+                None => return found,
+            }
+        }
+    }
 
     #[test]
     fn a_message_with_one_recipient_takes_40_bytes() {
         assert_eq!(size_of::<Fact>(), 40);
+    }
+
+    #[test]
+    fn messages_that_come_in_order_leave_no_room_between_them() {
+        let mut facts = Facts::default();
+        (0..1000).for_each(|n| facts.put(&message(n, "a.test"), 1));
+        let lengths: Vec<usize> = facts.runs.values().map(Vec::len).collect();
+        assert_eq!(lengths, [RUN, RUN, RUN, 1000 - 3 * RUN]);
+    }
+
+    #[test]
+    fn a_domain_that_nobody_is_in_any_more_selects_nothing() {
+        let mut facts = Facts::default();
+        facts.put(&message(1, "a.test"), 1);
+        facts.put(&message(2, "b.test"), 1);
+        let to = |domain: &str| Select {
+            to: Some(domain.to_owned()),
+            ..Select::default()
+        };
+        assert_eq!(found(&facts, &to("A.test")), [1]);
+        assert_eq!(facts.remove(QueueId::from_u64(1)), Some(1));
+        // Its number goes to the next one.
+        facts.put(&message(3, "c.test"), 1);
+        assert_eq!(found(&facts, &to("a.test")), [] as [u64; 0]);
+        assert_eq!(found(&facts, &to("c.test")), [3]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_put_in_and_not_taken_out_is_found_in_order(
+            steps in prop::collection::vec((any::<bool>(), 0..2000u64), 0..2000),
+            from in 0..2000u64,
+        ) {
+            let mut facts = Facts::default();
+            let mut model = std::collections::BTreeSet::new();
+            // Full runs, so that they are split.
+            for n in (0..2000).step_by(3) {
+                facts.put(&message(n, "a.test"), 1);
+                model.insert(n);
+            }
+            for (put, n) in steps {
+                if put {
+                    facts.put(&message(n, "a.test"), 1);
+                    model.insert(n);
+                } else {
+                    let id = QueueId::from_u64(n);
+                    prop_assert_eq!(facts.remove(id).is_some(), model.remove(&n));
+                }
+                prop_assert_eq!(facts.contains(QueueId::from_u64(n)), put);
+            }
+            let behind = facts.after(Some(QueueId::from_u64(from))).map(|fact| fact.id.to_u64());
+            prop_assert!(behind.eq(model.range(from + 1..).copied()));
+            let all = found(&facts, &Select::default());
+            prop_assert!(all.into_iter().eq(model.iter().copied()));
+        }
     }
 }

@@ -37,9 +37,10 @@ pub(crate) enum Job {
         ids: Vec<QueueId>,
         reply: oneshot::Sender<Result<Vec<Arc<Message>>, StoreError>>,
     },
-    /// Messages in id order.
+    /// Messages in id order, of the index at most `rows`.
     Scan {
         after: Option<QueueId>,
+        rows: usize,
         reply: oneshot::Sender<Result<Scanned, StoreError>>,
     },
     /// What the index itself has, in id order, and how far it has come.
@@ -119,8 +120,8 @@ impl Follower {
                 Ok(Job::Read { ids, reply }) => {
                     let _ = reply.send(self.read(&ids));
                 }
-                Ok(Job::Scan { after, reply }) => {
-                    let _ = reply.send(self.scan(after));
+                Ok(Job::Scan { after, rows, reply }) => {
+                    let _ = reply.send(self.scan(after, rows.min(SCAN_ROWS)));
                 }
                 Ok(Job::Rows {
                     after,
@@ -258,9 +259,9 @@ impl Follower {
         Ok(messages)
     }
 
-    fn scan(&self, after: Option<QueueId>) -> Result<Scanned, StoreError> {
-        let rows = self.index.rows(after, SCAN_ROWS).map_err(unreadable)?;
-        let upto = match rows.len() < SCAN_ROWS {
+    fn scan(&self, after: Option<QueueId>, limit: usize) -> Result<Scanned, StoreError> {
+        let rows = self.index.rows(after, limit).map_err(unreadable)?;
+        let upto = match rows.len() < limit {
             true => None,
             false => rows.last().map(|row| row.message.id),
         };

@@ -11,6 +11,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use relay_smtp::QueueId;
 
@@ -23,6 +24,10 @@ use crate::sync_hook;
 const PART_BYTES: usize = 3500;
 const APPLIED_KEY: &[u8] = b"c";
 const MESSAGE_KEY: u8 = b'm';
+/// Threads that decode at a start, beside the one that reads.
+const DECODERS: usize = 2;
+/// Messages handed to one of them at a time.
+const ROWS_AT_ONCE: usize = 500;
 
 /// A place in the journal: between two records.
 #[derive(
@@ -160,12 +165,60 @@ impl Index {
         let Some(first) = self.db.get(key(id, 0))? else {
             return Ok(None);
         };
-        let (parts, mut bytes) = open_first(id, &first)?;
+        let parts = parts_of(id, &first)?;
+        let mut others = Vec::new();
         for part in 1..parts {
             let value = self.db.get(key(id, part))?;
-            bytes.extend_from_slice(&value.ok_or_else(|| missing(id, part))?);
+            others.push(value.ok_or_else(|| missing(id, part))?);
         }
-        row(id, &bytes, parts).map(Some)
+        let raw = Raw {
+            id,
+            parts,
+            first,
+            others,
+        };
+        raw.decode().map(Some)
+    }
+
+    /// Shows every message, in id order. Read on one thread and decoded on others: at a start everybody
+    /// waits for this.
+    pub(crate) fn each(&self, mut look: impl FnMut(Row)) -> Result<(), IndexError> {
+        std::thread::scope(|scope| {
+            let (mut to_decode, mut decoded) = (Vec::new(), Vec::new());
+            for _ in 0..DECODERS {
+                let (to_decoder, batches) = sync_channel::<Result<Vec<Raw>, IndexError>>(2);
+                let (to_us, from_decoder) = sync_channel(2);
+                scope.spawn(move || {
+                    for batch in batches {
+                        let rows = batch.and_then(|raw| raw.iter().map(Raw::decode).collect());
+                        // Nobody listens any more after an error.
+                        if to_us.send(rows).is_err() {
+                            return;
+                        }
+                    }
+                });
+                to_decode.push(to_decoder);
+                decoded.push(from_decoder);
+            }
+            scope.spawn(move || {
+                let mut rest = RawRows::new(&self.db, None);
+                for to_decoder in to_decode.iter().cycle() {
+                    let batch = rest.batch(ROWS_AT_ONCE);
+                    let over = matches!(&batch, Ok(raw) if raw.is_empty());
+                    if over || to_decoder.send(batch).is_err() {
+                        return;
+                    }
+                }
+            });
+            for from_decoder in decoded.iter().cycle() {
+                let rows: Result<Vec<Row>, IndexError> = match from_decoder.recv() {
+                    Ok(rows) => rows,
+                    Err(_) => return Ok(()),
+                };
+                rows?.into_iter().for_each(&mut look);
+            }
+            Ok(())
+        })
     }
 
     /// Size of sled's file.
@@ -208,27 +261,76 @@ impl Index {
         after: Option<QueueId>,
         limit: usize,
     ) -> Result<Vec<Row>, IndexError> {
-        let mut rows = Vec::new();
+        let raw = RawRows::new(&self.db, after).batch(limit)?;
+        raw.iter().map(Raw::decode).collect()
+    }
+}
+
+/// Messages as sled has them, in id order.
+struct RawRows {
+    values: sled::Iter,
+}
+
+/// A message, not decoded yet.
+struct Raw {
+    id: QueueId,
+    parts: u16,
+    first: sled::IVec,
+    others: Vec<sled::IVec>,
+}
+
+impl RawRows {
+    fn new(db: &sled::Db, after: Option<QueueId>) -> RawRows {
         let start = match after {
             Some(id) => key(id, u16::MAX).to_vec(),
             None => vec![MESSAGE_KEY],
         };
-        let mut values = self.db.range(start..vec![MESSAGE_KEY + 1]);
-        while rows.len() < limit {
-            let Some(value) = values.next() else { break };
+        let values = db.range(start..vec![MESSAGE_KEY + 1]);
+        RawRows { values }
+    }
+
+    /// The next ones, at most `limit`; none: that was all.
+    fn batch(&mut self, limit: usize) -> Result<Vec<Raw>, IndexError> {
+        let mut batch = Vec::with_capacity(limit);
+        while batch.len() < limit
+            && let Some(value) = self.values.next()
+        {
             let (first_key, first) = value?;
             let id = id_of(&first_key)?;
-            let (parts, mut bytes) = open_first(id, &first)?;
+            let parts = parts_of(id, &first)?;
+            let mut others = Vec::new();
             for part in 1..parts {
-                let (found, value) = values.next().ok_or_else(|| missing(id, part))??;
+                let (found, value) = self.values.next().ok_or_else(|| missing(id, part))??;
                 if found.as_ref() != key(id, part) {
                     return Err(missing(id, part));
                 }
-                bytes.extend_from_slice(&value);
+                others.push(value);
             }
-            rows.push(row(id, &bytes, parts)?);
+            batch.push(Raw {
+                id,
+                parts,
+                first,
+                others,
+            });
         }
-        Ok(rows)
+        Ok(batch)
+    }
+}
+
+impl Raw {
+    fn decode(&self) -> Result<Row, IndexError> {
+        let first = self.first.get(2..).unwrap_or_default();
+        if self.others.is_empty() {
+            return row(self.id, first, self.parts);
+        }
+        let others = self.others.iter().map(|value| value.as_ref());
+        let bytes: Vec<u8> = [first]
+            .into_iter()
+            .chain(others)
+            .flatten()
+            .copied()
+            .collect();
+        row(self.id, &bytes, self.parts)
     }
 }
 
@@ -284,11 +386,10 @@ fn id_of(key: &[u8]) -> Result<QueueId, IndexError> {
     }
 }
 
-fn open_first(id: QueueId, value: &[u8]) -> Result<(u16, Vec<u8>), IndexError> {
-    match value.split_first_chunk::<2>() {
-        Some((parts, piece)) if *parts != [0, 0] => {
-            Ok((u16::from_le_bytes(*parts), piece.to_vec()))
-        }
+/// The first value begins with how many there are.
+fn parts_of(id: QueueId, first: &[u8]) -> Result<u16, IndexError> {
+    match first.first_chunk::<2>() {
+        Some(parts) if *parts != [0, 0] => Ok(u16::from_le_bytes(*parts)),
         Some(_) | None => Err(missing(id, 0)),
     }
 }

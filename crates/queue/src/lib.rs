@@ -9,6 +9,7 @@ pub mod body;
 mod commit;
 mod compact;
 mod condition;
+mod crc;
 pub mod device;
 pub mod disk;
 mod facts;

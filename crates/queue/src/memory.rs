@@ -70,7 +70,8 @@ impl MemoryStore {
         inner.is_open()?;
         inner.is_free(new.id)?;
         inner.commits += 1;
-        Ok(inner.insert(accepted(&new), new.body))
+        let body = new.body.clone();
+        Ok(inner.insert(accepted(new), body))
     }
 
     fn import_now(&self, message: Message, body: Body) -> Result<Arc<Message>, StoreError> {
@@ -129,7 +130,11 @@ impl MemoryStore {
             inner.live.insert(message.id, (message.clone(), body));
         }
         let dsns = settlement.dsns.into_iter();
-        let dsns = dsns.map(|d| inner.insert(accepted(&d), d.body)).collect();
+        let dsns = dsns.map(|dsn| {
+            let body = dsn.body.clone();
+            inner.insert(accepted(dsn), body)
+        });
+        let dsns = dsns.collect();
         Ok(Settled { message, dsns })
     }
 

@@ -26,6 +26,7 @@ use relay_smtp::{Envelope, QueueId};
 
 use crate::big::InFile;
 use crate::body::Payload;
+use crate::crc::combine;
 use crate::gather::Gather;
 use crate::message::{Arrival, Detours, Message, NewMessage, RecipientChange, RecipientState, Way};
 
@@ -215,6 +216,13 @@ struct Head {
     arrival: Arrival,
 }
 
+/// The same on its way to disk, without a copy.
+#[derive(serde::Serialize)]
+struct HeadRef<'a> {
+    envelope: &'a Envelope,
+    arrival: &'a Arrival,
+}
+
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Dsn {
     id: QueueId,
@@ -230,24 +238,24 @@ pub(crate) struct TooLarge(usize);
 /// 1 GiB: offsets in a segment stay within 32 bits.
 pub(crate) const MAX_BYTES: usize = 1 << 30;
 /// Combining two checksums takes as long as reading so many bytes again.
-const COMBINED_FROM: usize = 256 << 10;
+const COMBINED_FROM: usize = 4 << 10;
 /// The version from which on a carried message's head may have detours at its end.
 const DETOURS_SINCE: u8 = 3;
 
 impl Encoded {
     pub(crate) fn accepted(new: &NewMessage) -> Result<Encoded, TooLarge> {
-        let head = Head {
-            envelope: new.envelope.clone(),
-            arrival: new.arrival.clone(),
+        let head = HeadRef {
+            envelope: &new.envelope,
+            arrival: &new.arrival,
         };
         Encoded::with_body(new.id, to_postcard(&head), new.body.payload())
     }
 
     /// A message as it stands, for a newer segment.
     pub(crate) fn carried(message: &Message, body: Payload) -> Result<Encoded, TooLarge> {
-        let head = Head {
-            envelope: message.envelope.clone(),
-            arrival: message.arrival.clone(),
+        let head = HeadRef {
+            envelope: &message.envelope,
+            arrival: &message.arrival,
         };
         let mut head = to_postcard(&(head, &message.recipients));
         let mut version = 1;
@@ -321,7 +329,7 @@ impl Encoded {
                 if body.len() < COMBINED_FROM {
                     crc32c::crc32c_append(crc, body)
                 } else {
-                    crc32c::crc32c_combine(crc, *of_body, body.len())
+                    combine(crc, *of_body, body.len() as u32)
                 }
             });
         Ok(Encoded {

@@ -314,15 +314,7 @@ impl Recovery<'_> {
             .ok_or_else(|| Unusable::Rebuild("it has no position".to_owned()))?;
         Self::check_position(applied.position, segments)?;
         let mut ledger = Ledger::new(applied, self.options.remembered);
-        let mut after = None;
-        loop {
-            let rows = open.rows(after, 1000)?;
-            rows.iter().for_each(|row| ledger.load(row));
-            match rows.last() {
-                Some(last) => after = Some(last.message.id),
-                None => break,
-            }
-        }
+        open.each(|row| ledger.load(&row))?;
         let opened = Opened {
             open,
             number,

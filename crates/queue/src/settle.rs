@@ -13,14 +13,10 @@ use crate::message::{
 use crate::store::{Stats, StoreError};
 
 /// The message as it stands in the queue right after it was accepted: everybody due at once.
-pub(crate) fn accepted(new: &NewMessage) -> Message {
+pub(crate) fn accepted(new: NewMessage) -> Message {
     debug_assert!(!new.envelope.recipients.is_empty(), "nobody to deliver to");
-    fresh(
-        new.id,
-        new.envelope.clone(),
-        new.arrival.clone(),
-        new.body.len(),
-    )
+    let size = new.body.len();
+    fresh(new.id, new.envelope, new.arrival, size)
 }
 
 /// The same from what the journal has of it.

@@ -118,7 +118,7 @@ fn the_bytes_of_version_1_stay_as_they_are() {
 }
 
 fn carried() -> (Message, Vec<u8>) {
-    let mut message = crate::settle::accepted(&message(5, "body"));
+    let mut message = crate::settle::accepted(message(5, "body"));
     message.recipients = vec![change().state];
     let encoded = Encoded::carried(&message, Payload::Bytes("body".into())).unwrap();
     let bytes = bytes(Kind::Carried, &encoded);
