@@ -13,7 +13,7 @@ pub(crate) fn combine(first: u32, second: u32, length: u32) -> u32 {
     let mut factor = 1 << 31;
     // Eight bits a byte: from the third power on.
     for (bit, &power) in POWERS.iter().skip(3).take(32).enumerate() {
-        if length >> bit & 1 == 1 {
+        if (length >> bit) & 1 == 1 {
             factor = multiply(power, factor);
         }
     }
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn what_is_combined_is_the_checksum_of_both() {
-        let bytes: Vec<u8> = (0..70_000u32).map(|n| (n * 31 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..70_000u32).map(|n| ((n * 31) >> 3) as u8).collect();
         for at in [0, 1, 2, 255, 4096, 65_536, 69_999, 70_000] {
             let (first, second) = bytes.split_at(at);
             let combined = combine(
