@@ -13,8 +13,8 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use relay_observe::{Clock, Events};
 use relay_queue::{
-    Arrival, Attempt, DiskStore, NewMessage, Options, RecipientChange, RecipientState, Settlement,
-    State, Store,
+    Arrival, Attempt, DiskStore, NewMessage, Options, RecipientChange, RecipientState, Select,
+    Settlement, State, Store,
 };
 use relay_smtp::{BodyType, Domain, Envelope, Host, Mailbox, Phase, Recipient, ReversePath};
 
@@ -78,6 +78,54 @@ async fn fill(directory: &Path, plan: Plan) {
     store.close().await;
     let seconds = begun.elapsed().as_secs_f64();
     println!("{{\"messages\":{done},\"filled_s\":{seconds:.1}}}");
+    drop(store);
+    look(directory).await;
+}
+
+/// What a start costs, and looking for something in the whole queue.
+async fn look(directory: &Path) {
+    let started = Instant::now();
+    let clock = Clock::starting_at(Timestamp::now());
+    let store = DiskStore::open(directory, clock, Events::default(), Options::default());
+    let store = store.expect("what was just closed");
+    println!("{{\"opened_s\":{:.2}}}", started.elapsed().as_secs_f64());
+    let select = |sender: Option<&str>, to: Option<&str>| Select {
+        sender: sender.map(str::to_owned),
+        to: to.map(str::to_owned),
+        ..Select::default()
+    };
+    for (what, select) in [
+        ("everything", select(None, None)),
+        ("a sender", select(Some("sender7@from.test"), None)),
+        ("a domain", select(None, Some("d7.test"))),
+        ("nobody", select(Some("nobody@from.test"), None)),
+    ] {
+        let started = Instant::now();
+        let (mut after, mut found) = (None, 0);
+        loop {
+            let page = store.list(select.clone(), after, 1000).await;
+            let page = page.expect("a sound index");
+            found += page.messages.len();
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        println!("{{\"selected\":\"{what}\",\"found\":{found},\"selected_s\":{seconds:.3}}}");
+    }
+    let started = Instant::now();
+    let (mut after, mut counted) = (None, 0);
+    loop {
+        let step = store.survey(after, &mut |_| counted += 1);
+        after = step.expect("an open queue");
+        if after.is_none() {
+            break;
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{{\"counted\":{counted},\"counted_s\":{seconds:.3}}}");
+    store.close().await;
 }
 
 async fn put(store: &Arc<DiskStore>, plan: Plan, numbers: std::ops::Range<u64>) {
