@@ -105,6 +105,11 @@ impl Facts {
         self.find(id).is_some()
     }
 
+    /// All of them, in order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = QueueId> {
+        self.after(None).map(|fact| fact.id)
+    }
+
     /// When the message with the lowest id arrived.
     pub(crate) fn oldest_unix_s(&self) -> Option<u32> {
         self.after(None).next().map(|fact| fact.arrived_unix_s)

@@ -323,11 +323,11 @@ impl Ledger {
                 entry.parts = 0;
             }
         }
-        let clean = |id: &&QueueId| {
+        let clean = |id: &QueueId| {
             let entry = self.overlay.get(id);
             entry.is_none_or(|entry| entry.dirty == Dirty::No)
         };
-        self.live.keys().filter(clean).copied().collect()
+        self.facts.ids().filter(clean).collect()
     }
 
     /// Lays what is newer here over rows of the index that cover the ids after `after` up to `upto`
@@ -341,7 +341,7 @@ impl Ledger {
         let mut messages: BTreeMap<QueueId, Arc<Message>> = rows
             .into_iter()
             // While the index cannot be written it still has what has gone.
-            .filter(|row| self.live.contains_key(&row.message.id))
+            .filter(|row| self.facts.contains(row.message.id))
             .map(|row| (row.message.id, row.message))
             .collect();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
