@@ -13,7 +13,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use relay_smtp::{Host, Mailbox, QueueId, ReversePath};
 
-use crate::message::{Message, RecipientState, State};
+use crate::brief::{Address, At, Brief, Open, unix_s};
+use crate::message::State;
 use crate::select::Select;
 use crate::store::Waiting;
 use crate::words::{Words, WordsRef};
@@ -123,41 +124,46 @@ impl Facts {
     }
 
     /// Takes in a message, or what has become of one.
-    pub(crate) fn put(&mut self, message: &Message, segment: u32) {
+    pub(crate) fn put(&mut self, message: &Brief<'_>, segment: u32) {
         self.remove(message.id);
-        let open: Vec<To> = message
-            .each()
-            .filter(|(_, _, state)| !state.state.is_final())
-            .map(|(_, recipient, state)| To {
-                address: mailbox_hash(&recipient.mailbox),
-                domain: match recipient.mailbox.host() {
-                    Host::Domain(domain) => self.domains.take(domain.as_str()),
-                    host @ Host::Address(_) => {
-                        self.domains.take(&host.to_string().to_ascii_lowercase())
-                    }
-                },
-                due_unix_s: unix_s(state.next_attempt),
-                decision: self.decisions.number(state),
-                state: state.state,
-            })
-            .collect();
-        let Some(&to) = open.first() else { return };
+        let Some((first, others)) = message.open.split_first() else {
+            return;
+        };
+        let to = self.to(first);
         let fact = Fact {
             id: message.id,
             segment,
-            arrived_unix_s: unix_s(message.arrival.at),
-            sender: sender_hash(&message.envelope.reverse_path),
-            user: message.arrival.user.as_deref().map_or(0, user_hash),
+            arrived_unix_s: message.arrived_unix_s,
+            sender: message.sender.as_ref().map_or(0, address_hash),
+            user: message.user.map_or(0, user_hash),
             to,
-            recipients: match open.len() {
-                1 => Recipients::One,
-                _ => Recipients::Many,
+            recipients: match others {
+                [] => Recipients::One,
+                [..] => Recipients::Many,
             },
         };
         if fact.recipients == Recipients::Many {
-            self.many.insert(fact.id, open.into());
+            let others = others.iter().map(|open| self.to(open));
+            let open = std::iter::once(to).chain(others).collect();
+            self.many.insert(fact.id, open);
         }
         self.insert(fact);
+    }
+
+    fn to(&mut self, open: &Open<'_>) -> To {
+        To {
+            address: address_hash(&open.to),
+            domain: match open.to.host {
+                At::Domain(domain) => self.domains.take(domain),
+                At::Address(address) => {
+                    let text = Host::Address(address).to_string();
+                    self.domains.take(&text.to_ascii_lowercase())
+                }
+            },
+            due_unix_s: open.due_unix_s,
+            decision: self.decisions.number(open.last),
+            state: open.state,
+        }
     }
 
     /// Tells the segment of its body. None: it was not there.
@@ -232,7 +238,8 @@ impl Facts {
             id: select.id,
             domains: (select.to.as_ref()).map(|to| domain(to).into_iter().collect()),
             // What is no address is left to whoever reads the candidates.
-            address: parsed(&select.recipient, Mailbox::parse).map(|m| mailbox_hash(&m)),
+            address: parsed(&select.recipient, Mailbox::parse)
+                .map(|m| address_hash(&Address::of(&m))),
             sender: parsed(&select.sender, ReversePath::parse).map(|p| sender_hash(&p)),
             user: select.user.as_deref().map(user_hash),
             decisions: (named != (&None, &None)).then(|| self.decisions.which(named.0, named.1)),
@@ -310,11 +317,10 @@ impl Sieve {
 }
 
 impl Decisions {
-    fn number(&mut self, state: &RecipientState) -> u16 {
-        let Some(last) = state.last() else {
+    fn number(&mut self, last: Option<(&str, &str)>) -> u16 {
+        let Some((rule, category)) = last else {
             return NONE;
         };
-        let (rule, category) = (last.rule.as_str(), last.category.as_str());
         let known = self.numbers.get(rule).and_then(|of| of.get(category));
         if let Some(&number) = known {
             return number;
@@ -349,16 +355,14 @@ fn parsed<T, E>(text: &Option<String>, parse: fn(&str) -> Result<T, E>) -> Optio
     text.as_deref().and_then(|text| parse(text).ok())
 }
 
-fn mailbox_hash(mailbox: &Mailbox) -> u32 {
-    match mailbox.host() {
-        // Kept in lower case.
-        Host::Domain(domain) => hash(&(mailbox.local_part(), domain.as_str())),
-        Host::Address(address) => hash(&(mailbox.local_part(), address)),
-    }
+/// Domains are kept in lower case.
+fn address_hash(address: &Address<'_>) -> u32 {
+    hash(address)
 }
 
 fn sender_hash(path: &ReversePath) -> u32 {
-    path.mailbox().map_or(0, mailbox_hash)
+    let address = path.mailbox().map(Address::of);
+    address.as_ref().map_or(0, address_hash)
 }
 
 fn user_hash(user: &str) -> u16 {
@@ -372,17 +376,13 @@ fn hash(of: &impl Hash) -> u32 {
     hasher.finish() as u32
 }
 
-fn unix_s(at: Timestamp) -> u32 {
-    u32::try_from(at.as_second().max(0)).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use relay_smtp::{BodyType, Domain, Envelope, Recipient};
 
     use super::*;
-    use crate::message::Arrival;
+    use crate::message::{Arrival, Message};
     use crate::settle::fresh;
 
     fn message(number: u64, domain: &str) -> Message {
@@ -405,6 +405,10 @@ mod tests {
         fresh(QueueId::from_u64(number), envelope, arrival, 1)
     }
 
+    fn put(facts: &mut Facts, message: &Message, segment: u32) {
+        facts.put(&Brief::of(message), segment);
+    }
+
     fn found(facts: &Facts, select: &Select) -> Vec<u64> {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
@@ -425,7 +429,7 @@ mod tests {
     #[test]
     fn messages_that_come_in_order_leave_no_room_between_them() {
         let mut facts = Facts::default();
-        (0..1000).for_each(|n| facts.put(&message(n, "a.test"), 1));
+        (0..1000).for_each(|n| put(&mut facts, &message(n, "a.test"), 1));
         let lengths: Vec<usize> = facts.runs.values().map(Vec::len).collect();
         assert_eq!(lengths, [RUN, RUN, RUN, 1000 - 3 * RUN]);
     }
@@ -433,8 +437,8 @@ mod tests {
     #[test]
     fn a_domain_that_nobody_is_in_any_more_selects_nothing() {
         let mut facts = Facts::default();
-        facts.put(&message(1, "a.test"), 1);
-        facts.put(&message(2, "b.test"), 1);
+        put(&mut facts, &message(1, "a.test"), 1);
+        put(&mut facts, &message(2, "b.test"), 1);
         let to = |domain: &str| Select {
             to: Some(domain.to_owned()),
             ..Select::default()
@@ -442,7 +446,7 @@ mod tests {
         assert_eq!(found(&facts, &to("A.test")), [1]);
         assert_eq!(facts.remove(QueueId::from_u64(1)), Some(1));
         // Its number goes to the next one.
-        facts.put(&message(3, "c.test"), 1);
+        put(&mut facts, &message(3, "c.test"), 1);
         assert_eq!(found(&facts, &to("a.test")), [] as [u64; 0]);
         assert_eq!(found(&facts, &to("c.test")), [3]);
     }
@@ -457,18 +461,18 @@ mod tests {
             let mut model = std::collections::BTreeSet::new();
             // Full runs, so that they are split.
             for n in (0..2000).step_by(3) {
-                facts.put(&message(n, "a.test"), 1);
+                put(&mut facts, &message(n, "a.test"), 1);
                 model.insert(n);
             }
-            for (put, n) in steps {
-                if put {
-                    facts.put(&message(n, "a.test"), 1);
+            for (add, n) in steps {
+                if add {
+                    put(&mut facts, &message(n, "a.test"), 1);
                     model.insert(n);
                 } else {
                     let id = QueueId::from_u64(n);
                     prop_assert_eq!(facts.remove(id).is_some(), model.remove(&n));
                 }
-                prop_assert_eq!(facts.contains(QueueId::from_u64(n)), put);
+                prop_assert_eq!(facts.contains(QueueId::from_u64(n)), add);
             }
             let behind = facts.after(Some(QueueId::from_u64(from))).map(|fact| fact.id.to_u64());
             prop_assert!(behind.eq(model.range(from + 1..).copied()));

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use relay_smtp::Host;
 
-use crate::message::{Arrival, Message};
+use crate::brief::{At, Brief};
 
 /// Who hands mail in, as far as shares go: the user, or the client's address where nobody logged in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,10 +32,6 @@ impl Sender {
             (None, Some(client)) => Sender::Client(network(client)),
             (None, None) => Sender::Ours,
         }
-    }
-
-    pub(crate) fn of_arrival(arrival: &Arrival) -> Sender {
-        Sender::of(arrival.user.as_deref(), arrival.client)
     }
 }
 
@@ -79,7 +75,7 @@ pub(crate) struct Parties {
 #[derive(Hash)]
 enum Party<'a> {
     Sender(&'a Sender),
-    Domain(&'a Host),
+    Domain(At<'a>),
 }
 
 impl Parties {
@@ -90,10 +86,10 @@ impl Parties {
 
     /// What waits for the domain.
     pub(crate) fn of_domain(&self, domain: &Host) -> Holding {
-        self.find(&Party::Domain(domain))
+        self.find(&Party::Domain(At::of(domain)))
     }
 
-    pub(crate) fn add(&mut self, message: &Message) {
+    pub(crate) fn add(&mut self, message: &Brief<'_>) {
         for party in self.parties(message) {
             let holding = self.held.entry(party).or_default();
             holding.messages += 1;
@@ -102,7 +98,7 @@ impl Parties {
     }
 
     /// `message` as it was when it was added.
-    pub(crate) fn remove(&mut self, message: &Message) {
+    pub(crate) fn remove(&mut self, message: &Brief<'_>) {
         for party in self.parties(message) {
             let Some(holding) = self.held.get_mut(&party) else {
                 continue;
@@ -116,11 +112,11 @@ impl Parties {
     }
 
     /// Its sender and the domains that it still waits for, each once however many recipients are there.
-    fn parties(&self, message: &Message) -> Vec<u64> {
-        let sender = Sender::of_arrival(&message.arrival);
-        let waiting = message.each().filter(|(_, _, now)| !now.state.is_final());
+    fn parties(&self, message: &Brief<'_>) -> Vec<u64> {
+        let sender = Sender::of(message.user, message.client);
+        let waiting = message.open.iter();
         let mut parties: Vec<u64> = waiting
-            .map(|(_, to, _)| self.hash(&Party::Domain(to.mailbox.host())))
+            .map(|open| self.hash(&Party::Domain(open.to.host)))
             .collect();
         parties.push(self.hash(&Party::Sender(&sender)));
         parties.sort_unstable();
@@ -149,8 +145,8 @@ pub(crate) fn within_share(held: u64, left: u64, percent: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::RecipientState;
     use crate::message::State;
+    use crate::message::{Arrival, Message, RecipientState};
     use jiff::Timestamp;
     use relay_smtp::{BodyType, Domain, Envelope, Mailbox, QueueId, Recipient, ReversePath};
 
@@ -191,8 +187,8 @@ mod tests {
         let mut parties = Parties::default();
         let app = Sender::of(Some("app"), None);
         let mut message = message("app", &["a@one.test", "b@one.test", "c@two.test"], 100);
-        parties.add(&message);
-        parties.add(&message);
+        parties.add(&Brief::of(&message));
+        parties.add(&Brief::of(&message));
         let both = Holding {
             messages: 2,
             bytes: 200,
@@ -201,14 +197,14 @@ mod tests {
         assert_eq!(parties.of_domain(&host("ONE.test")), both);
         assert_eq!(parties.of_domain(&host("two.test")), both);
         assert_eq!(parties.of_domain(&host("app")), Holding::default());
-        parties.remove(&message);
+        parties.remove(&Brief::of(&message));
         message.recipients[2].state = State::Delivered;
-        parties.add(&message);
+        parties.add(&Brief::of(&message));
         assert_eq!(parties.of_domain(&host("two.test")).messages, 1);
         assert_eq!(parties.of_sender(&app), both);
-        parties.remove(&message);
+        parties.remove(&Brief::of(&message));
         message.recipients[2].state = State::Queued;
-        parties.remove(&message);
+        parties.remove(&Brief::of(&message));
         assert_eq!(parties.held.len(), 0, "nobody is kept who has nothing");
     }
 

@@ -6,6 +6,7 @@
 //! far and the highest id; `m` + id + part the message with the place of its body, split over as many
 //! parts as it needs, because sled turns values above about 7 KiB into files that it never syncs.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +16,7 @@ use std::sync::mpsc::sync_channel;
 
 use relay_smtp::QueueId;
 
+use crate::brief::Brief;
 use crate::device::Device;
 use crate::message::{Detours, Message};
 use crate::record::{Place, from_postcard, from_postcard_and_more, to_postcard};
@@ -24,9 +26,7 @@ use crate::sync_hook;
 const PART_BYTES: usize = 3500;
 const APPLIED_KEY: &[u8] = b"c";
 const MESSAGE_KEY: u8 = b'm';
-/// Threads that decode at a start, beside the one that reads.
-const DECODERS: usize = 2;
-/// Messages handed to one of them at a time.
+/// Messages that the thread which reads ahead hands over at a time.
 const ROWS_AT_ONCE: usize = 500;
 
 /// A place in the journal: between two records.
@@ -180,42 +180,28 @@ impl Index {
         raw.decode().map(Some)
     }
 
-    /// Shows every message, in id order. Read on one thread and decoded on others: at a start everybody
-    /// waits for this.
-    pub(crate) fn each(&self, mut look: impl FnMut(Row)) -> Result<(), IndexError> {
+    /// Shows every message in brief, in id order. Another thread reads ahead: at a start everybody waits
+    /// for this.
+    pub(crate) fn each(&self, mut look: impl FnMut(&Brief<'_>, Place)) -> Result<(), IndexError> {
         std::thread::scope(|scope| {
-            let (mut to_decode, mut decoded) = (Vec::new(), Vec::new());
-            for _ in 0..DECODERS {
-                let (to_decoder, batches) = sync_channel::<Result<Vec<Raw>, IndexError>>(2);
-                let (to_us, from_decoder) = sync_channel(2);
-                scope.spawn(move || {
-                    for batch in batches {
-                        let rows = batch.and_then(|raw| raw.iter().map(Raw::decode).collect());
-                        // Nobody listens any more after an error.
-                        if to_us.send(rows).is_err() {
-                            return;
-                        }
-                    }
-                });
-                to_decode.push(to_decoder);
-                decoded.push(from_decoder);
-            }
+            let (ahead, batches) = sync_channel(4);
             scope.spawn(move || {
                 let mut rest = RawRows::new(&self.db, None);
-                for to_decoder in to_decode.iter().cycle() {
+                loop {
                     let batch = rest.batch(ROWS_AT_ONCE);
-                    let over = matches!(&batch, Ok(raw) if raw.is_empty());
-                    if over || to_decoder.send(batch).is_err() {
+                    let over = !matches!(&batch, Ok(raw) if !raw.is_empty());
+                    // Nobody listens any more after an error.
+                    if ahead.send(batch).is_err() || over {
                         return;
                     }
                 }
             });
-            for from_decoder in decoded.iter().cycle() {
-                let rows: Result<Vec<Row>, IndexError> = match from_decoder.recv() {
-                    Ok(rows) => rows,
-                    Err(_) => return Ok(()),
-                };
-                rows?.into_iter().for_each(&mut look);
+            for batch in batches {
+                for raw in batch? {
+                    let bytes = raw.bytes();
+                    let (place, message) = Brief::read(&bytes).ok_or_else(|| unreadable(raw.id))?;
+                    look(&message, place);
+                }
             }
             Ok(())
         })
@@ -319,18 +305,18 @@ impl RawRows {
 
 impl Raw {
     fn decode(&self) -> Result<Row, IndexError> {
+        row(self.id, &self.bytes(), self.parts)
+    }
+
+    /// All parts together.
+    fn bytes(&self) -> Cow<'_, [u8]> {
         let first = self.first.get(2..).unwrap_or_default();
         if self.others.is_empty() {
-            return row(self.id, first, self.parts);
+            return Cow::Borrowed(first);
         }
         let others = self.others.iter().map(|value| value.as_ref());
-        let bytes: Vec<u8> = [first]
-            .into_iter()
-            .chain(others)
-            .flatten()
-            .copied()
-            .collect();
-        row(self.id, &bytes, self.parts)
+        let parts = [first].into_iter().chain(others);
+        Cow::Owned(parts.flatten().copied().collect())
     }
 }
 
@@ -398,10 +384,13 @@ fn missing(id: QueueId, part: u16) -> IndexError {
     IndexError::Damaged(format!("part {part} of message {id} is missing"))
 }
 
+fn unreadable(id: QueueId) -> IndexError {
+    IndexError::Damaged(format!("message {id} cannot be read"))
+}
+
 fn row(id: QueueId, bytes: &[u8], parts: u16) -> Result<Row, IndexError> {
     let ((place, mut message), detours): ((Place, Message), Detours) =
-        from_postcard_and_more(bytes)
-            .ok_or_else(|| IndexError::Damaged(format!("message {id} cannot be read")))?;
+        from_postcard_and_more(bytes).ok_or_else(|| unreadable(id))?;
     message.detours = detours;
     Ok(Row {
         message: Arc::new(message),

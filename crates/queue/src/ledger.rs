@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use relay_smtp::QueueId;
 
 use crate::big::InFile;
+use crate::brief::Brief;
 use crate::facts::Facts;
 use crate::fair::Parties;
 use crate::index::{Applied, Position, Row, Update};
@@ -119,8 +120,8 @@ impl Ledger {
     }
 
     /// At start: a message that the index has.
-    pub(crate) fn load(&mut self, row: &Row) {
-        self.add_live(&row.message, row.place);
+    pub(crate) fn load(&mut self, message: &Brief<'_>, place: Place) {
+        self.add_live(message, place);
     }
 
     pub(crate) fn lookup(&self, id: QueueId) -> Lookup {
@@ -169,10 +170,10 @@ impl Ledger {
         self.saw(Some(id));
         // Copied forward, or replay over an index that has it already.
         if let Lookup::Here(before, place) = self.lookup(id) {
-            self.counts.remove(&before);
+            self.counts.remove(&Brief::of(&before));
             self.drop_live(&before, place);
         }
-        self.add_live(&message, place);
+        self.add_live(&Brief::of(&message), place);
         self.change(id, Now::Live(message, place));
     }
 
@@ -183,7 +184,7 @@ impl Ledger {
             debug_assert!(false, "settled a message that is not in memory");
             return;
         };
-        self.counts.remove(&before);
+        self.counts.remove(&Brief::of(&before));
         if after.finished() {
             self.drop_live(&before, place);
             match place.spot {
@@ -193,8 +194,9 @@ impl Ledger {
             self.recent.push(after);
             self.change(id, Now::Gone);
         } else {
-            self.counts.add(&after);
-            self.facts.put(&after, place.segment);
+            let brief = Brief::of(&after);
+            self.counts.add(&brief);
+            self.facts.put(&brief, place.segment);
             self.change(id, Now::Live(after, place));
         }
     }
@@ -396,7 +398,7 @@ impl Ledger {
         self.counts.parties()
     }
 
-    fn add_live(&mut self, message: &Message, place: Place) {
+    fn add_live(&mut self, message: &Brief<'_>, place: Place) {
         let segment = place.segment;
         match place.spot {
             Spot::At(_) => {}
@@ -405,11 +407,10 @@ impl Ledger {
             }
         }
         self.counts.add(message);
-        let arrived_unix_s = u32::try_from(message.arrival.at.as_second()).unwrap_or(0);
         let used = self.segments.entry(segment).or_default();
         used.messages += 1;
         used.bytes += place.bytes_in_segment();
-        used.newest_unix_s = used.newest_unix_s.max(arrived_unix_s);
+        used.newest_unix_s = used.newest_unix_s.max(message.arrived_unix_s);
         self.facts.put(message, segment);
     }
 

@@ -6,6 +6,7 @@
 pub mod admit;
 mod big;
 pub mod body;
+mod brief;
 mod commit;
 mod compact;
 mod condition;

@@ -9,6 +9,7 @@ use relay_observe::Clock;
 use relay_smtp::QueueId;
 
 use crate::body::{Body, MemoryStaging, Staging};
+use crate::brief::Brief;
 use crate::ids::Ids;
 use crate::imports::Imports;
 use crate::message::{Message, NewMessage, Settlement, Way};
@@ -120,13 +121,13 @@ impl MemoryStore {
             self.ids.saw(dsn.id);
         }
         inner.commits += 1;
-        inner.counts.remove(&before);
+        inner.counts.remove(&Brief::of(&before));
         let message = Arc::new(after);
         if message.finished() {
             inner.live.remove(&message.id);
             inner.recent.push(message.clone());
         } else {
-            inner.counts.add(&message);
+            inner.counts.add(&Brief::of(&message));
             inner.live.insert(message.id, (message.clone(), body));
         }
         let dsns = settlement.dsns.into_iter();
@@ -178,7 +179,7 @@ impl Inner {
 
     fn insert(&mut self, message: Message, body: Body) -> Arc<Message> {
         let message = Arc::new(message);
-        self.counts.add(&message);
+        self.counts.add(&Brief::of(&message));
         self.live.insert(message.id, (message.clone(), body));
         message
     }

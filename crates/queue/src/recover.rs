@@ -314,7 +314,7 @@ impl Recovery<'_> {
             .ok_or_else(|| Unusable::Rebuild("it has no position".to_owned()))?;
         Self::check_position(applied.position, segments)?;
         let mut ledger = Ledger::new(applied, self.options.remembered);
-        open.each(|row| ledger.load(&row))?;
+        open.each(|message, place| ledger.load(message, place))?;
         let opened = Opened {
             open,
             number,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use relay_smtp::{Envelope, QueueId};
 
+use crate::brief::Brief;
 use crate::fair::Parties;
 use crate::message::{
     Arrival, Detours, Message, NewMessage, RecipientChange, RecipientState, State, Way,
@@ -121,22 +122,22 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn add(&mut self, message: &Message) {
+    pub(crate) fn add(&mut self, message: &Brief<'_>) {
         self.messages += 1;
         self.bytes += message.size;
         self.parties.add(message);
-        for recipient in &message.recipients {
+        for recipient in &message.open {
             if let Some(count) = self.of(recipient.state) {
                 *count += 1;
             }
         }
     }
 
-    pub(crate) fn remove(&mut self, message: &Message) {
+    pub(crate) fn remove(&mut self, message: &Brief<'_>) {
         self.messages -= 1;
         self.bytes -= message.size;
         self.parties.remove(message);
-        for recipient in &message.recipients {
+        for recipient in &message.open {
             if let Some(count) = self.of(recipient.state) {
                 *count -= 1;
             }
