@@ -4,6 +4,7 @@
 // A test ends by panicking.
 #![allow(clippy::unwrap_used)]
 
+mod a_site_teaches_its_limits;
 mod accepts_only_from_those_it_trusts;
 mod body_lost_halfway;
 mod bounces_one_of_three;
@@ -26,6 +27,7 @@ mod rerouted;
 mod retries_on_schedule;
 mod route_with_login;
 mod show_says_why;
+mod source_is_suspended;
 mod stops_in_order;
 mod submission_by_python;
 mod thousands_by_smtp_source;

@@ -79,6 +79,7 @@ impl World {
         let settings = Settings {
             idle: Duration::from_secs(3),
             sessions_max,
+            sources: Vec::new(),
             seed,
         };
         World {
@@ -306,6 +307,7 @@ impl World {
                 let site = site_number(&site);
                 self.fact(&Fact::Suspended { site, until });
             }
+            Action::SourceResumed { .. } => {}
             Action::Resumed { site } => {
                 let site = site_number(&site);
                 self.fact(&Fact::Resumed { site });

@@ -16,13 +16,14 @@ use crate::import::{self, Imported};
 use crate::log::{self, HitsPage, LogPage, LogQuery};
 use crate::reroute::{self, Reroute};
 use crate::select::ListQuery;
+use crate::site::{self, Resume, Suspend};
 use crate::status::{self, Samples};
 use crate::suppression::{NewEntries, SuppressionQuery, Unsuppress};
 use crate::verify::Verification;
 use crate::view::VerifyView;
 use crate::view::{
-    Added, Changed, Flushed, MessageDetail, PageView, Reloaded, Removed, StatusView, Submitted,
-    SummaryView, SuppressionPage, Untried,
+    Added, Changed, Flushed, MessageDetail, PageView, Reloaded, Removed, SitesView, StatusView,
+    Submitted, SummaryView, SuppressionPage, Untried,
 };
 use crate::world::AdminWorld;
 use crate::{queue, summary, suppression, watch};
@@ -74,6 +75,9 @@ pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
                 .layer(DefaultBodyLimit::max(suppression::ENTRIES_BYTES_MAX)),
         )
         .route("/v1/suppressions/remove", post(post_unsuppress))
+        .route("/v1/sites", get(get_sites))
+        .route("/v1/sites/suspend", post(post_suspend))
+        .route("/v1/sites/resume", post(post_resume))
         .route("/v1/messages", post(post_message))
         .route("/v1/reload", post(post_reload))
         .fallback(unknown)
@@ -234,6 +238,24 @@ async fn post_verify(State(shared): State<Shared>) -> Json<VerifyView> {
 
 async fn get_verify(State(shared): State<Shared>) -> Json<VerifyView> {
     Json(shared.verification.now())
+}
+
+async fn get_sites(State(shared): State<Shared>) -> Answer<SitesView> {
+    Ok(Json(site::list(&shared.world).await))
+}
+
+async fn post_suspend(
+    State(shared): State<Shared>,
+    Json(command): Json<Suspend>,
+) -> Answer<SitesView> {
+    Ok(Json(site::suspend(&shared.world, &command).await?))
+}
+
+async fn post_resume(
+    State(shared): State<Shared>,
+    Json(command): Json<Resume>,
+) -> Answer<SitesView> {
+    Ok(Json(site::resume(&shared.world, &command).await?))
 }
 
 async fn post_message(

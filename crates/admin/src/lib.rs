@@ -17,6 +17,7 @@ mod past;
 pub mod queue;
 pub mod reroute;
 pub mod select;
+pub mod site;
 pub mod socket;
 pub mod status;
 pub mod summary;

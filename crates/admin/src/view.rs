@@ -313,11 +313,50 @@ pub struct SiteStatus {
     /// When a slow-down recovers a step.
     #[serde(default)]
     pub slow_until: Option<Timestamp>,
+    /// When the recovery after a suspension goes a step further.
+    #[serde(default)]
+    pub recovering_until: Option<Timestamp>,
+    /// Source addresses that are suspended there, are tried again, or recover.
+    #[serde(default)]
+    pub sources: Vec<SourceStatus>,
+    /// As set and learned.
+    #[serde(default)]
+    pub messages_per_connection: u32,
+    /// As set and learned.
+    #[serde(default)]
+    pub recipients_per_transaction: u32,
+    /// What the site has taught us.
+    #[serde(default)]
+    pub learned: Vec<LearnedView>,
     /// The rule behind a suspension or a slow-down.
     pub why: Option<String>,
     /// What the rule in `why` says about itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<Advice>,
+}
+
+/// One source address towards a site.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    pub address: String,
+    /// suspended, probing or recovering.
+    pub state: String,
+    /// None: until a probe went well.
+    pub until: Option<Timestamp>,
+    pub rule: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LearnedView {
+    /// `at most 3 recipients in one transaction`
+    pub what: String,
+    pub until: Timestamp,
+}
+
+/// `GET /v1/sites`, and what `POST /v1/sites/suspend` and `resume` changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SitesView {
+    pub sites: Vec<SiteStatus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use relay_config::Config;
-use relay_deliver::{Delivery, SiteView};
+use relay_deliver::{Delivery, SiteView, SourceState};
 use relay_observe::{Clock, Events};
 use relay_queue::{Message, Store};
 use relay_smtp::{NextHop, QueueId};
 use relay_suppression::Suppressions;
 
-use crate::view::{Advice, SiteStatus};
+use crate::view::{Advice, LearnedView, SiteStatus, SourceStatus};
 
 /// Boxed, so that these can stand behind `Arc<dyn ...>`.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -48,6 +48,10 @@ pub trait Dispatcher: Send + Sync + 'static {
     /// Forgets a message.
     fn remove(&self, id: QueueId) -> Later<'_, ()>;
     fn sites(&self) -> Later<'_, Vec<SiteStatus>>;
+    /// Nothing goes to the site until then.
+    fn suspend<'a>(&'a self, site: &'a str, until: Timestamp) -> Later<'a, ()>;
+    /// Ends suspensions and slow-downs of the site.
+    fn resume<'a>(&'a self, site: &'a str) -> Later<'a, ()>;
     /// In words, what a message waits for; empty: nothing.
     fn blocked_by(&self, id: QueueId) -> Later<'_, Vec<String>>;
     /// The name of the site that a next hop leads to.
@@ -78,6 +82,14 @@ impl Dispatcher for Delivery {
             let sites = Delivery::sites(self).await;
             sites.into_iter().map(site_status).collect()
         })
+    }
+
+    fn suspend<'a>(&'a self, site: &'a str, until: Timestamp) -> Later<'a, ()> {
+        Box::pin(Delivery::suspend(self, site, until))
+    }
+
+    fn resume<'a>(&'a self, site: &'a str) -> Later<'a, ()> {
+        Box::pin(Delivery::resume(self, site))
     }
 
     fn blocked_by(&self, id: QueueId) -> Later<'_, Vec<String>> {
@@ -113,7 +125,25 @@ fn site_status(site: SiteView) -> SiteStatus {
         rate: site.rate,
         suspended_until: site.suspended_until,
         slow_until: site.slow_until,
+        recovering_until: site.recovering_until,
         why: site.why,
+        sources: site.sources.into_iter().map(source_status).collect(),
+        messages_per_connection: site.messages_per_connection,
+        recipients_per_transaction: site.recipients_per_transaction,
+        learned: site.learned.into_iter().map(learned).collect(),
         advice: None,
     }
+}
+
+fn source_status(source: SourceState) -> SourceStatus {
+    SourceStatus {
+        address: source.address.to_string(),
+        state: source.state.to_owned(),
+        until: source.until,
+        rule: source.rule,
+    }
+}
+
+fn learned((what, until): (String, Timestamp)) -> LearnedView {
+    LearnedView { what, until }
 }

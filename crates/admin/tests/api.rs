@@ -52,6 +52,16 @@ impl Dispatcher for Notes {
         Box::pin(std::future::ready(count.unwrap_or(77) as u64))
     }
 
+    fn suspend<'a>(&'a self, site: &'a str, until: jiff::Timestamp) -> Later<'a, ()> {
+        self.write(format!("suspend {site} until {until}"));
+        Box::pin(std::future::ready(()))
+    }
+
+    fn resume<'a>(&'a self, site: &'a str) -> Later<'a, ()> {
+        self.write(format!("resume {site}"));
+        Box::pin(std::future::ready(()))
+    }
+
     fn remove(&self, id: QueueId) -> Later<'_, ()> {
         self.write(format!("remove {id}"));
         Box::pin(std::future::ready(()))

@@ -2,6 +2,7 @@
 //! may try no more. What a reply means is `judge`'s part, writing it down is `settle`'s.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rand::SeedableRng;
@@ -10,8 +11,8 @@ use relay_observe::Event;
 use relay_observe::crash::{self, CrashPoint};
 use relay_policy::{Action, Category, Decision, Fate};
 use relay_queue::StoreError;
-use relay_schedule::SiteId;
 use relay_schedule::scheduler::SiteNews;
+use relay_schedule::{SiteId, SourceChoice};
 use relay_smtp::client::Outcome;
 use relay_smtp::{Failure, Phase};
 use tokio::sync::mpsc;
@@ -20,7 +21,7 @@ use crate::hosts::{Hosts, NoHost};
 use crate::job::{Job, Prepared};
 use crate::judge::{Judged, flow, judge, judge_refusal};
 use crate::link::{Flow, FromSession};
-use crate::open::{Peer, Refusal, Target};
+use crate::open::{AllSuspended, Peer, Refusal, Target, source_for};
 use crate::outgoing::Outgoing;
 use crate::settle::{Said, Verdict};
 use crate::world::{Settings, World};
@@ -51,6 +52,8 @@ pub(crate) struct Try {
     replaced: Once,
     /// TLS was switched on or off by the policy.
     switched: Once,
+    /// Which local addresses it may go from. One that is suspended meanwhile is avoided from then on.
+    sources: SourceChoice,
 }
 
 /// What an attempt does only once.
@@ -86,7 +89,7 @@ impl Carrier {
     /// Tries all due recipients. Those without a verdict afterwards are due as before.
     /// Err: the queue does not give the message out.
     pub async fn carry(&mut self, settings: &Settings, job: &Job) -> Result<Try, StoreError> {
-        let mut attempt = Try::new(job);
+        let mut attempt = Try::new(job, self.sources_for(job));
         if let Some(refusal) = loops(settings, job) {
             let decision = judge_refusal(settings, job, &refusal, None, self.world.clock.now());
             attempt.refuse_all(&refusal, &decision);
@@ -126,7 +129,8 @@ impl Carrier {
         attempt: &mut Try,
     ) -> Option<Peer> {
         if let Some(peer) = self.peer.take() {
-            if peer.satisfies(job.requirement(settings, &peer.host)) {
+            if peer.satisfies(job.requirement(settings, &peer.host)) && attempt.may_use(peer.source)
+            {
                 return Some(peer);
             }
             self.close(peer).await;
@@ -144,7 +148,7 @@ impl Carrier {
                         host.as_deref(),
                         self.world.clock.now(),
                     );
-                    self.tell(attempt, &decision, &refusal.said).await;
+                    self.tell(attempt, &decision, &refusal.said, None).await;
                     attempt.refuse_all(&refusal, &decision);
                     return None;
                 }
@@ -155,6 +159,8 @@ impl Carrier {
                     return None;
                 }
             };
+            let all = &settings.config.delivery.source_addresses;
+            let source = source_for(all, &attempt.sources, address.ip(), &mut self.rng);
             let target = Target {
                 world: &self.world,
                 config: &settings.config,
@@ -162,8 +168,13 @@ impl Carrier {
                 candidate: &candidate,
                 address,
                 requirement: job.requirement(settings, &candidate.host),
+                source: source.unwrap_or_default(),
             };
-            let refusal = match target.open(&mut self.rng).await {
+            let opened = match source {
+                Ok(_) => target.open().await,
+                Err(AllSuspended) => Err(no_source(&target)),
+            };
+            let refusal = match opened {
                 Ok(peer) => {
                     attempt.hosts.opened();
                     attempt.news = SiteNews::Good;
@@ -180,10 +191,15 @@ impl Carrier {
                 self.world.clock.now(),
             );
             self.emit_failed(&candidate.host, &refusal, &decision);
-            self.tell(attempt, &decision, &refusal.said).await;
+            self.tell(attempt, &decision, &refusal.said, refusal.source)
+                .await;
+            let news = news_of(&refusal, &decision);
+            if news == SiteNews::Crowded {
+                self.send_flow(Flow::TooManyConnections).await;
+            }
             attempt.news = match attempt.news {
                 SiteNews::Good => SiteNews::Good,
-                SiteNews::Neutral | SiteNews::Unreachable => SiteNews::Unreachable,
+                SiteNews::Neutral | SiteNews::Crowded | SiteNews::Unreachable => news,
             };
             if self.after_refusal(attempt, &candidate.host, &refusal, &decision) == Go::Stop {
                 attempt.refuse_all(&refusal, &decision);
@@ -265,7 +281,8 @@ impl Carrier {
         {
             crash::at(CrashPoint::PeerSaid250);
         }
-        let rest = self.sort(judged, attempt).await;
+        self.remember_source(job, &judged, peer.source);
+        let rest = self.sort(judged, attempt, peer.source).await;
         self.go_on(rest, peer, attempt).await
     }
 
@@ -283,7 +300,12 @@ impl Carrier {
 
     /// Puts final verdicts aside, tells of what concerns more than the recipient, and returns those
     /// that are to be tried again at once.
-    async fn sort(&mut self, judged: Vec<Judged>, attempt: &mut Try) -> Rest {
+    async fn sort(
+        &mut self,
+        judged: Vec<Judged>,
+        attempt: &mut Try,
+        source: Option<IpAddr>,
+    ) -> Rest {
         let mut rest = Rest::default();
         for Judged {
             verdict,
@@ -291,7 +313,7 @@ impl Carrier {
         } in judged
         {
             let decision = &verdict.decision;
-            self.tell(attempt, decision, &verdict.said).await;
+            self.tell(attempt, decision, &verdict.said, source).await;
             match (decision.fate, decision.action) {
                 (Fate::AgainNow, Action::NextMx) => rest.elsewhere.push(verdict),
                 (Fate::AgainNow, Action::RetryTls | Action::RetryPlain) => {
@@ -302,7 +324,7 @@ impl Carrier {
                     rest.again.push(verdict);
                 }
                 (Fate::Delivered | Fate::Deferred | Fate::Bounced | Fate::Held, _) => {
-                    if flow(decision).is_some() {
+                    if flow(decision, source).is_some() {
                         rest.stop = Some(Go::Stop);
                     }
                     attempt.verdicts.push(verdict);
@@ -370,9 +392,15 @@ impl Carrier {
     }
 
     /// Tells the dispatcher of the flow, and the operator of alerts: once for each rule.
-    async fn tell(&mut self, attempt: &mut Try, decision: &Decision, said: &Said) {
+    async fn tell(
+        &mut self,
+        attempt: &mut Try,
+        decision: &Decision,
+        said: &Said,
+        source: Option<IpAddr>,
+    ) {
         let alert = matches!(decision.action, Action::Alert | Action::Hold);
-        let flow = flow(decision);
+        let flow = flow(decision, source);
         if (flow.is_none() && !alert) || attempt.told.contains(&decision.rule.name) {
             return;
         }
@@ -388,6 +416,27 @@ impl Carrier {
         }
         if let Some(flow) = flow {
             self.send_flow(flow).await;
+        }
+    }
+
+    /// The scheduler's choice, and the address that a greylisting server has seen this message come from.
+    fn sources_for(&self, job: &Job) -> SourceChoice {
+        let mut sources = job.sources.clone();
+        if sources.prefer.is_none() {
+            let home = self.world.homes.get(job.message.id);
+            sources.prefer = home.filter(|home| !sources.avoid.contains(home));
+        }
+        sources
+    }
+
+    /// A server that asks to come back later wants to see the same address again.
+    fn remember_source(&self, job: &Job, judged: &[Judged], source: Option<IpAddr>) {
+        let waits = |one: &Judged| one.verdict.decision.action == Action::WaitHint;
+        match source {
+            Some(source) if judged.iter().any(waits) => {
+                self.world.homes.remember(job.message.id, source);
+            }
+            Some(_) | None => self.world.homes.forget(job.message.id),
         }
     }
 
@@ -436,7 +485,7 @@ impl Carrier {
 }
 
 impl Try {
-    fn new(job: &Job) -> Try {
+    fn new(job: &Job, sources: SourceChoice) -> Try {
         Try {
             pending: job.due.iter().copied().collect(),
             verdicts: Vec::new(),
@@ -446,6 +495,16 @@ impl Try {
             news: SiteNews::Neutral,
             replaced: Once::NotYet,
             switched: Once::NotYet,
+            sources,
+        }
+    }
+
+    /// Whether an open session comes from an address that will do.
+    fn may_use(&self, source: Option<IpAddr>) -> bool {
+        match (source, self.sources.prefer) {
+            (None, _) => true,
+            (Some(source), Some(wanted)) => source == wanted,
+            (Some(source), None) => !self.sources.avoid.contains(&source),
         }
     }
 
@@ -564,6 +623,27 @@ fn loops(settings: &Settings, job: &Job) -> Option<Refusal> {
             words: format!("the message has {hops} Received fields; {hops_max} are allowed"),
         },
         host: None,
+        source: None,
         tls: None,
     })
+}
+
+/// What a refused session says of the site: one that tells us to come with fewer is not dead.
+fn news_of(refusal: &Refusal, decision: &Decision) -> SiteNews {
+    match (&refusal.said, decision.category) {
+        (
+            Said::Failure {
+                failure: Failure::SourceSuspended,
+                ..
+            },
+            _,
+        ) => SiteNews::Neutral,
+        (Said::Reply(_), Category::TooManyConnections | Category::RateLimited) => SiteNews::Crowded,
+        (Said::Reply(_) | Said::Failure { .. }, _) => SiteNews::Unreachable,
+    }
+}
+
+fn no_source(target: &Target<'_>) -> Refusal {
+    let words = "every local address that could reach the host is suspended there".to_owned();
+    target.refusal(Phase::Connect, Failure::SourceSuspended, words)
 }

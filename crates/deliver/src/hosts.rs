@@ -135,6 +135,7 @@ fn refusal(no_plan: NoPlan, host: Option<String>) -> Refusal {
             words: no_plan.words,
         },
         host,
+        source: None,
         tls: None,
     }
 }

@@ -11,7 +11,7 @@ use relay_message::header;
 use relay_policy::TlsRequirement;
 use relay_queue::{Body, Message, State, StoreError};
 use relay_schedule::scheduler::SiteNews;
-use relay_schedule::{Dispatch, Report};
+use relay_schedule::{Dispatch, Report, SourceChoice};
 use relay_smtp::client::Transaction;
 use relay_smtp::envelope::{BodyType, Recipient, Ret, Utf8};
 use relay_smtp::{Host, NextHop, QueueId};
@@ -31,6 +31,8 @@ pub(crate) struct Job {
     pub due: Vec<u32>,
     /// Recipients in one transaction, as far as the scheduler knows.
     pub recipients_max: u32,
+    /// Which local addresses the scheduler allows.
+    pub sources: SourceChoice,
 }
 
 /// Which recipients a dispatch is about.
@@ -55,6 +57,7 @@ impl Job {
             hop,
             as_of,
             recipients_max,
+            sources,
         } = dispatch;
         let message = match world.store.message(*id).await {
             Ok(Some(message)) if !message.finished() => message,
@@ -95,6 +98,7 @@ impl Job {
             hop: hop.clone(),
             due,
             recipients_max: *recipients_max,
+            sources: sources.clone(),
         })
     }
 

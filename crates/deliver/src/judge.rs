@@ -1,5 +1,6 @@
 //! Asks the policy: what an outcome means for a recipient, what a refusal means for an attempt.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -95,12 +96,17 @@ fn stimulus(said: &Said) -> Stimulus<'_> {
 
 /// The third level of a decision: what it means for the flow to the site. It also ends the attempt
 /// for those who have not been tried yet.
-pub(crate) fn flow(decision: &Decision) -> Option<Flow> {
+pub(crate) fn flow(decision: &Decision, source: Option<IpAddr>) -> Option<Flow> {
     let how_long = decision.wait.unwrap_or(FLOW_DEFAULT);
     let rule = decision.rule.name.clone();
     match decision.action {
         Action::Slow => Some(Flow::Slow { rule, how_long }),
-        Action::SuspendSource => Some(Flow::SuspendSource { rule, how_long }),
+        Action::SuspendSource => Some(Flow::SuspendSource {
+            rule,
+            how_long,
+            source,
+            provider: decision.provider.clone(),
+        }),
         Action::SuspendDestination => Some(Flow::SuspendDestination { rule, how_long }),
         Action::Ok
         | Action::Defer

@@ -6,6 +6,7 @@
 pub mod attempt;
 mod carry;
 pub mod dial;
+pub mod homes;
 mod hosts;
 mod job;
 mod judge;
@@ -25,5 +26,6 @@ mod wire;
 pub mod world;
 
 pub use next_hop::next_hop;
+pub use relay_schedule::SourceState;
 pub use run::{Delivery, SiteView};
 pub use world::World;

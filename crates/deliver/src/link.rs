@@ -1,5 +1,6 @@
 //! The two ends between the dispatcher (`run`, which owns the scheduler) and a session (`attempt`).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use relay_queue::Message;
@@ -40,6 +41,10 @@ pub enum Flow {
     SuspendSource {
         rule: String,
         how_long: Duration,
+        /// The address that was spoken of; None: the kernel chose it.
+        source: Option<IpAddr>,
+        /// Then the source pauses at all sites of this provider.
+        provider: Option<Arc<str>>,
     },
     SuspendDestination {
         rule: String,
@@ -49,6 +54,8 @@ pub enum Flow {
     RecipientsPerTransaction(u32),
     /// The site ended the session after this many messages.
     MessagesPerConnection(u32),
+    /// The site refused a session: there were too many.
+    TooManyConnections,
 }
 
 /// What the dispatcher tells a session.

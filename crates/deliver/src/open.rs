@@ -9,6 +9,7 @@ use relay_config::{Config, PrivateAddresses};
 use relay_policy::{TlsInUse, TlsRequirement};
 use relay_route::Candidate;
 use relay_route::next_hop::TlsStart;
+use relay_schedule::SourceChoice;
 use relay_smtp::client::{ClearAuth, End, Login, Pipelining, Setup, TlsPlan};
 use relay_smtp::{Failure, NextHop, Phase};
 use rustls_pki_types::ServerName;
@@ -26,6 +27,8 @@ pub(crate) struct Peer {
     /// The name of the host, or `[address]`.
     pub host: String,
     pub address: SocketAddr,
+    /// The local address; None: the kernel chose.
+    pub source: Option<IpAddr>,
     /// What was agreed; None: in clear.
     pub tls: Option<String>,
     pub security: Security,
@@ -79,6 +82,8 @@ pub(crate) struct Refusal {
     pub said: Said,
     /// None: no host was reached for.
     pub host: Option<String>,
+    /// From where; None: the kernel chose, or it did not come to that.
+    pub source: Option<IpAddr>,
     pub tls: Option<String>,
 }
 
@@ -90,15 +95,45 @@ pub(crate) struct Target<'a> {
     pub candidate: &'a Candidate,
     pub address: SocketAddr,
     pub requirement: TlsRequirement,
+    /// The local address, from [`source_for`].
+    pub source: Option<IpAddr>,
 }
+
+/// The local address for a session with this host. Err: each that could reach it is suspended.
+pub(crate) fn source_for(
+    all: &[IpAddr],
+    choice: &SourceChoice,
+    address: IpAddr,
+    rng: &mut StdRng,
+) -> Result<Option<IpAddr>, AllSuspended> {
+    let fitting = |source: &&IpAddr| source.is_ipv4() == address.is_ipv4();
+    let fitting: Vec<&IpAddr> = all.iter().filter(fitting).collect();
+    if fitting.is_empty() {
+        return Ok(None);
+    }
+    if let Some(wanted) = choice.prefer
+        && fitting.contains(&&wanted)
+    {
+        return Ok(Some(wanted));
+    }
+    let allowed = |source: &&&IpAddr| !choice.avoid.contains(source);
+    let allowed: Vec<&IpAddr> = fitting.iter().filter(allowed).copied().collect();
+    match allowed.choose(rng) {
+        Some(source) => Ok(Some(**source)),
+        None => Err(AllSuspended),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AllSuspended;
 
 impl Target<'_> {
     /// Opens the session. Opportunistic TLS whose handshake fails is answered by a new connection
     /// in clear, and the host is remembered: nothing weaker than required comes of it.
-    pub async fn open(&self, rng: &mut StdRng) -> Result<Peer, Refusal> {
+    pub async fn open(&self) -> Result<Peer, Refusal> {
         self.check_address()?;
         let plan = self.plan();
-        match (self.open_with(plan, rng).await, plan) {
+        match (self.open_with(plan).await, plan) {
             (Ok(peer), _) => Ok(peer),
             (Err(OpenError::Refused(refusal)), _) => Err(refusal),
             (Err(OpenError::Tls(error)), TlsPlan::IfOffered) => {
@@ -107,7 +142,7 @@ impl Target<'_> {
                 self.world
                     .tls
                     .remember_plain(&self.candidate.host, self.world.clock.now());
-                self.open_with(TlsPlan::Never, rng)
+                self.open_with(TlsPlan::Never)
                     .await
                     .map_err(|error| self.refusal_of(error))
             }
@@ -134,8 +169,8 @@ impl Target<'_> {
         }
     }
 
-    async fn open_with(&self, plan: TlsPlan, rng: &mut StdRng) -> Result<Peer, OpenError> {
-        let mut stream = self.dial(rng).await?;
+    async fn open_with(&self, plan: TlsPlan) -> Result<Peer, OpenError> {
+        let mut stream = self.dial().await?;
         let mut tls = None;
         if plan == TlsPlan::AlreadyOn {
             let (encrypted, agreed) = self.handshake(stream).await.map_err(OpenError::Tls)?;
@@ -163,6 +198,7 @@ impl Target<'_> {
             wire,
             host: self.candidate.host.clone(),
             address: self.address,
+            source: self.source,
             tls,
             security,
             messages: 0,
@@ -186,17 +222,12 @@ impl Target<'_> {
         Err(self.refusal(Phase::Connect, Failure::Unreachable, words))
     }
 
-    async fn dial(&self, rng: &mut StdRng) -> Result<Box<dyn Stream>, OpenError> {
+    async fn dial(&self) -> Result<Box<dyn Stream>, OpenError> {
         let limit = self.config.delivery.timeouts.connect;
-        let sources = self.config.delivery.source_addresses.iter().copied();
-        let fitting: Vec<IpAddr> = sources
-            .filter(|source| source.is_ipv4() == self.address.is_ipv4())
-            .collect();
-        let source = fitting.choose(rng).copied();
         let dialing = self
             .world
             .dialer
-            .dial(&self.candidate.host, self.address, source);
+            .dial(&self.candidate.host, self.address, self.source);
         let (failure, words) = match timeout(limit, dialing).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => (error.failure, error.words),
@@ -277,11 +308,12 @@ impl Target<'_> {
         host_text(&self.candidate.host, self.address.ip())
     }
 
-    fn refusal(&self, phase: Phase, failure: Failure, words: String) -> Refusal {
+    pub fn refusal(&self, phase: Phase, failure: Failure, words: String) -> Refusal {
         Refusal {
             phase,
             said: Said::Failure { failure, words },
             host: Some(self.host_text()),
+            source: self.source,
             tls: None,
         }
     }
@@ -299,6 +331,7 @@ impl Target<'_> {
             phase,
             said,
             host: Some(self.host_text()),
+            source: self.source,
             tls,
         }
     }

@@ -4,6 +4,8 @@
 mod dispatcher;
 mod jobs;
 mod limits;
+mod pauses;
+mod remember;
 mod workers;
 
 use std::future::Future;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use relay_policy::Rule;
 use relay_queue::{Message, Page, Select, Store};
-use relay_schedule::{Dispatch, Job, Report, SiteState};
+use relay_schedule::{Dispatch, Job, Report, SiteId, SiteState, SourceState};
 use relay_smtp::{NextHop, QueueId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -67,8 +69,18 @@ pub struct SiteView {
     pub suspended_until: Option<Timestamp>,
     /// When a slow-down recovers a step.
     pub slow_until: Option<Timestamp>,
+    /// When the recovery after a suspension goes a step further.
+    pub recovering_until: Option<Timestamp>,
     /// The rule behind the suspension or the slow-down.
     pub why: Option<String>,
+    /// Source addresses that are suspended there, are tried again, or recover.
+    pub sources: Vec<SourceState>,
+    /// Messages in one session, as set and learned.
+    pub messages_per_connection: u32,
+    /// Recipients in one transaction, as set and learned.
+    pub recipients_per_transaction: u32,
+    /// What the site has taught us, in words, and until when that holds.
+    pub learned: Vec<(String, Timestamp)>,
 }
 
 /// What the dispatcher is asked to do. Each answer comes once it is done.
@@ -80,6 +92,8 @@ enum Order {
     Flush(Option<Vec<QueueId>>, oneshot::Sender<u64>),
     Remove(QueueId, oneshot::Sender<()>),
     Sites(oneshot::Sender<Vec<SiteView>>),
+    Suspend(SiteId, Timestamp, oneshot::Sender<()>),
+    Resume(SiteId, oneshot::Sender<()>),
     BlockedBy(QueueId, oneshot::Sender<Vec<String>>),
     Reload(oneshot::Sender<Routes>),
     Stop(Duration, oneshot::Sender<()>),
@@ -182,6 +196,18 @@ impl Delivery {
     /// Sites with work, sessions or something to tell; those with the most due jobs first.
     pub async fn sites(&self) -> Vec<SiteView> {
         self.ask(Order::Sites).await.unwrap_or_default()
+    }
+
+    /// An operator's word: nothing goes to the site until then.
+    pub async fn suspend(&self, site: &str, until: Timestamp) {
+        let site = SiteId(Arc::from(site));
+        self.ask(|answer| Order::Suspend(site, until, answer)).await;
+    }
+
+    /// Suspensions of the site and of source addresses there, and slow-downs, are over at once.
+    pub async fn resume(&self, site: &str) {
+        let site = SiteId(Arc::from(site));
+        self.ask(|answer| Order::Resume(site, answer)).await;
     }
 
     /// What each job of the message waits for, in words. Empty: nothing is to be done for it.
@@ -317,7 +343,12 @@ impl From<SiteState> for SiteView {
             rate: state.rate,
             suspended_until: state.suspended_until,
             slow_until: state.slow_until,
+            recovering_until: state.recovering_until,
             why: state.why,
+            sources: state.sources,
+            messages_per_connection: state.messages_per_connection,
+            recipients_per_transaction: state.recipients_per_transaction,
+            learned: Vec::new(),
         }
     }
 }

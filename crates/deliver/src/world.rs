@@ -1,5 +1,6 @@
 //! What every session needs: the seams to the outside, and the settings of the moment.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,6 +12,7 @@ use relay_route::Router;
 use relay_suppression::Suppressions;
 
 use crate::dial::Dialer;
+use crate::homes::Homes;
 use crate::sign::Signers;
 use crate::tls::TlsClient;
 
@@ -23,6 +25,9 @@ pub struct World {
     pub router: Router,
     pub dialer: Arc<dyn Dialer>,
     pub tls: TlsClient,
+    pub homes: Homes,
+    /// Where what was learned of sites is kept over a restart; None: nowhere.
+    pub sites_file: Option<PathBuf>,
     /// Exchanged as a whole by a reload; a dispatch works with what it found when it began.
     pub settings: ArcSwap<Settings>,
 }

@@ -191,6 +191,8 @@ impl Scene {
             router: Router::with_seed(Arc::new(Names), routing, 1),
             dialer: Arc::new(To(self.address)),
             tls: TlsClient::with_roots(roots).unwrap(),
+            homes: Default::default(),
+            sites_file: None,
             settings: ArcSwap::from_pointee(Settings {
                 config: Arc::new(config),
                 table: Arc::new(Table::default_table()),

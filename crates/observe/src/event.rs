@@ -146,6 +146,17 @@ pub enum Event {
     SiteResumed {
         site: String,
     },
+    /// One of our addresses pauses towards a site, the others go on.
+    SourceSuspended {
+        site: String,
+        source: std::net::IpAddr,
+        rule: String,
+        until: jiff::Timestamp,
+    },
+    SourceResumed {
+        site: String,
+        source: std::net::IpAddr,
+    },
     /// A rule says that a person should look.
     Alert {
         site: String,
@@ -468,6 +479,16 @@ pub(crate) mod tests {
                 until,
             },
             Event::SiteResumed { site: text() },
+            Event::SourceSuspended {
+                site: text(),
+                source: client.ip(),
+                rule: text(),
+                until,
+            },
+            Event::SourceResumed {
+                site: text(),
+                source: client.ip(),
+            },
             Event::Alert {
                 site: text(),
                 rule: text(),

@@ -262,6 +262,19 @@ pub(crate) fn line(event: &Event) {
         Event::SiteResumed { site } => {
             info!(target: "relayd", event = "site_resumed", site, "site resumed");
         }
+        Event::SourceSuspended {
+            site,
+            source,
+            rule,
+            until,
+        } => {
+            warn!(target: "relayd", event = "source_suspended", site, %source, rule, %until,
+                "source address suspended at the site");
+        }
+        Event::SourceResumed { site, source } => {
+            info!(target: "relayd", event = "source_resumed", site, %source,
+                "source address resumed at the site");
+        }
         Event::Alert {
             site,
             rule,

@@ -43,6 +43,8 @@ pub enum Metric {
     SitesSlowed,
     SitesSuspended,
     SitesResumed,
+    SourcesSuspended,
+    SourcesResumed,
     Alerts,
     MessagesFlushed,
     MessagesRecovered,
@@ -73,7 +75,7 @@ const fn row(metric: Metric, name: &'static str, help: &'static str) -> Row {
 }
 
 /// Every counter, in the order of the enum.
-pub const ROWS: [Row; 43] = [
+pub const ROWS: [Row; 45] = [
     row(
         Metric::ClientsConnected,
         "relayd_clients_connected_total",
@@ -213,6 +215,16 @@ pub const ROWS: [Row; 43] = [
         Metric::SitesResumed,
         "relayd_sites_resumed_total",
         "Times a site was taken up again.",
+    ),
+    row(
+        Metric::SourcesSuspended,
+        "relayd_sources_suspended_total",
+        "Times a source address was suspended at a site.",
+    ),
+    row(
+        Metric::SourcesResumed,
+        "relayd_sources_resumed_total",
+        "Times a source address was taken up again at a site.",
     ),
     row(
         Metric::Alerts,
@@ -444,6 +456,8 @@ fn main_counter(event: &Event) -> (Metric, u64) {
         Event::SiteSlowed { .. } => (Metric::SitesSlowed, 1),
         Event::SiteSuspended { .. } => (Metric::SitesSuspended, 1),
         Event::SiteResumed { .. } => (Metric::SitesResumed, 1),
+        Event::SourceSuspended { .. } => (Metric::SourcesSuspended, 1),
+        Event::SourceResumed { .. } => (Metric::SourcesResumed, 1),
         Event::Alert { .. } => (Metric::Alerts, 1),
         Event::Flushed { messages } => (Metric::MessagesFlushed, *messages),
         Event::QueueRecovered { messages, .. } => (Metric::MessagesRecovered, *messages),

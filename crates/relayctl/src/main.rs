@@ -58,6 +58,11 @@ enum Command {
     },
     /// What happened to a message, also after it has gone; or the history of a selection
     Log(command::log::Log),
+    /// The sites that mail goes to: how they are, why, until when
+    Site {
+        #[command(subcommand)]
+        command: command::site::Site,
+    },
     /// Addresses that are not to be tried again
     Suppression {
         #[command(subcommand)]
@@ -123,6 +128,7 @@ fn main() -> ExitCode {
         Command::Metrics { output } => online(command::metrics::run(&client(), output.format())),
         Command::Queue { command } => online(command.run(&client(), &screen)),
         Command::Log(log) => online(log.run(&client(), &screen)),
+        Command::Site { command } => online(command.run(&client(), &screen)),
         Command::Suppression { command } => online(command.run(&client(), &screen)),
         Command::Send(send) => online(send.run(&client(), &screen)),
         Command::Reload => online(command::reload::run(&client())),

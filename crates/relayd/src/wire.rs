@@ -104,6 +104,8 @@ impl Running {
             router: Router::new(resolver, relay_deliver::run::route_settings(&config)),
             dialer,
             tls: TlsClient::new(Vec::new()).map_err(StartError::System)?,
+            homes: Default::default(),
+            sites_file: Some(config.state.dir.join("sites.json")),
             settings: ArcSwap::from_pointee(relay_deliver::world::Settings {
                 config: config.clone(),
                 table: settings.table,

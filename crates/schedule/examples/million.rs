@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut scheduler = Scheduler::new(Settings {
         idle: Duration::from_secs(3),
         sessions_max: 500,
+        sources: Vec::new(),
         seed: 1,
     });
     let mut actions = Vec::new();
@@ -86,7 +87,10 @@ fn deliver_all(scheduler: &mut Scheduler, now: Timestamp, mut actions: Vec<Actio
                 Action::Quit(session) => {
                     scheduler.handle(Event::Closed(session), now, &mut actions);
                 }
-                Action::Expire(_) | Action::Suspended { .. } | Action::Resumed { .. } => {}
+                Action::Expire(_)
+                | Action::Suspended { .. }
+                | Action::Resumed { .. }
+                | Action::SourceResumed { .. } => {}
             }
         }
     }

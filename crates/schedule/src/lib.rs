@@ -6,21 +6,26 @@
 pub mod hop;
 mod hops;
 mod jobs;
+pub mod kept;
+mod pause;
 mod pump;
 pub mod rate;
 pub mod ready;
 pub mod scheduler;
 mod sessions;
 mod site;
+pub mod sources;
 mod time;
 pub mod why;
 pub mod window;
 
+pub use kept::{Kept, KeptPause, KeptSlow};
 pub use scheduler::{
     Action, Dispatch, Event, FlushSelection, Job, Limits, Report, Scheduler, SessionId, Settings,
     SiteId, SiteNews,
 };
-pub use why::{Blocked, SiteState};
+pub use sources::SourceChoice;
+pub use why::{Blocked, SiteState, SourceState};
 
 #[cfg(test)]
 mod tests;

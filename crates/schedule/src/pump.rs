@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::jobs::{JobRef, Place, Urge};
 use crate::scheduler::{Action, Afterwards, Dispatch, Scheduler, Session, SessionId, Stage};
 use crate::site::{Connected, Gate, Queued, SiteRef};
+use crate::sources::SourceChoice;
 use crate::time::{self, Micros};
 
 /// A site's only session gives its place to a site that has none after so many messages.
@@ -52,7 +53,9 @@ impl Scheduler {
             self.take_out_of_site(job, site);
             self.jobs.slot_mut(job).place = Place::InFlight;
             self.settling.insert(job, Afterwards::AsReported);
-            actions.extend(self.dispatch(job, Timestamp::MAX).map(Action::Expire));
+            let sources = SourceChoice::default();
+            let dispatch = self.dispatch(job, Timestamp::MAX, sources);
+            actions.extend(dispatch.map(Action::Expire));
         }
     }
 
@@ -90,6 +93,7 @@ impl Scheduler {
             .expect("offered() has counted the same lists");
             entry.rate.take(now);
             entry.in_flight += 1;
+            entry.count_dispatch(now);
             self.hand_over(site, id, job, now, actions);
         }
     }
@@ -110,14 +114,19 @@ impl Scheduler {
             Urge::Normal if slot.deadline > now => time::timestamp(now),
             Urge::Normal | Urge::Flushed | Urge::WasFlushed => Timestamp::MAX,
         };
+        let sources = match self.sites.get_mut(&site) {
+            Some(entry) => entry.sources.choose(&entry.all_sources, now),
+            None => SourceChoice::default(),
+        };
         if let Some(session) = self.sessions.get_mut(&id) {
             session.stage = Stage::Busy {
                 job,
                 since: now,
                 afterwards: Afterwards::AsReported,
+                probe: sources.prefer,
             };
         }
-        if let Some(dispatch) = self.dispatch(job, as_of) {
+        if let Some(dispatch) = self.dispatch(job, as_of, sources) {
             actions.push(Action::Assign {
                 session: id,
                 dispatch,
@@ -125,7 +134,7 @@ impl Scheduler {
         }
     }
 
-    fn dispatch(&self, job: JobRef, as_of: Timestamp) -> Option<Dispatch> {
+    fn dispatch(&self, job: JobRef, as_of: Timestamp, sources: SourceChoice) -> Option<Dispatch> {
         let slot = self.jobs.slot(job);
         let hop = self.hops.get(slot.hop)?;
         let site = hop.site.and_then(|site| self.sites.get(&site));
@@ -134,6 +143,7 @@ impl Scheduler {
             hop: hop.name.clone(),
             as_of,
             recipients_max: site.map_or(1, |site| site.limits.recipients_per_transaction.max(1)),
+            sources,
         })
     }
 

@@ -5,6 +5,7 @@
 //! served then, in [`crate::pump`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,10 @@ use relay_smtp::{NextHop, QueueId};
 
 use crate::hops::Hops;
 use crate::jobs::{HopRef, JobRef, Jobs, Place, Urge};
-use crate::site::{LimitsAge, Site, SiteRef, Suspension};
+use crate::kept::Kept;
+use crate::pause::Pause;
+use crate::site::{LimitsAge, Site, SiteRef};
+use crate::sources::SourceChoice;
 use crate::time::{self, Micros, SECOND};
 
 /// All recipients of one message with one next hop. Small: a million of them must fit in memory.
@@ -32,7 +36,9 @@ pub struct Job {
 }
 
 /// Names the site: the sorted MX names joined by commas, or `relay:NAME`, or `[address]`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct SiteId(pub Arc<str>);
 
 /// One session of `deliver` towards a site. Numbers are not used again.
@@ -62,6 +68,8 @@ pub struct Dispatch {
     pub as_of: Timestamp,
     /// Recipients in one transaction, by what is set and what the site has taught us; at least 1.
     pub recipients_max: u32,
+    /// Which local addresses it may go from.
+    pub sources: SourceChoice,
 }
 
 /// What the driver tells the scheduler.
@@ -106,9 +114,19 @@ pub enum Event {
         /// The rule's name, or the operator's word.
         rule: Arc<str>,
     },
+    /// One source address pauses towards the site, the others go on. Where there is only one, or the
+    /// kernel chooses, the site pauses.
+    SuspendSource {
+        site: SiteId,
+        source: Option<IpAddr>,
+        until: Timestamp,
+        rule: Arc<str>,
+    },
     Resume {
         site: SiteId,
     },
+    /// What was known of a site before a restart.
+    Restore(Kept),
     /// Rate and connections are halved until then, and recover step by step.
     Slow {
         site: SiteId,
@@ -152,6 +170,8 @@ pub enum SiteNews {
     Good,
     /// Connection or handshake failure on all hosts: counts against window and health.
     Unreachable,
+    /// The site is there and says that we have too many sessions: counts against the window only.
+    Crowded,
     /// Neither: a recipient's 4xx, a bounce.
     Neutral,
 }
@@ -184,8 +204,10 @@ pub enum Action {
         until: Timestamp,
         why: String,
     },
-    /// For the operator: the site was dead, and a host was reached again.
+    /// For the operator: the site was dead or suspended, and takes mail again.
     Resumed { site: SiteId },
+    /// For the operator: the source address was suspended there, and mail from it is taken again.
+    SourceResumed { site: SiteId, source: IpAddr },
 }
 
 /// What the scheduler is told at its start.
@@ -195,6 +217,8 @@ pub struct Settings {
     pub idle: Duration,
     /// Sessions at once, all sites together; at least 1.
     pub sessions_max: u32,
+    /// Local addresses to send from; empty: the kernel chooses.
+    pub sources: Vec<IpAddr>,
     /// Seeds the only chance in here: by how much suspensions are stretched.
     pub seed: u64,
 }
@@ -233,6 +257,7 @@ pub struct Scheduler {
     pub(crate) settling: BTreeMap<JobRef, Afterwards>,
     pub(crate) touched: BTreeSet<SiteRef>,
     pub(crate) rng: StdRng,
+    pub(crate) sources: Arc<[IpAddr]>,
 }
 
 #[derive(Debug)]
@@ -254,6 +279,8 @@ pub(crate) enum Stage {
         job: JobRef,
         since: Micros,
         afterwards: Afterwards,
+        /// The source address that this dispatch tries after its suspension.
+        probe: Option<IpAddr>,
     },
     /// Has reported, and has not asked for more yet.
     Reported,
@@ -293,6 +320,7 @@ impl Scheduler {
             settling: BTreeMap::new(),
             touched: BTreeSet::new(),
             rng: StdRng::seed_from_u64(settings.seed),
+            sources: Arc::from(settings.sources),
         }
     }
 
@@ -300,6 +328,10 @@ impl Scheduler {
     pub fn reset(&mut self, settings: &Settings) {
         self.idle = time::span(settings.idle);
         self.sessions_max = settings.sessions_max.max(1) as usize;
+        self.sources = Arc::from(settings.sources.as_slice());
+        for site in self.sites.values_mut() {
+            site.all_sources = Arc::clone(&self.sources);
+        }
     }
 
     /// Takes one event; appends what is to be done to `actions`.
@@ -316,12 +348,26 @@ impl Scheduler {
             Event::Closed(session) => self.session_closed(session, now),
             Event::Flush(selection) => self.flush(selection, now, actions),
             Event::Suspend { site, until, rule } => {
-                let until = time::due(until);
-                self.site_named(site).suspended = Some(Suspension { until, rule });
+                let pause = Pause::new(time::due(until), rule, now);
+                self.site_named(site).pause = Some(pause);
+            }
+            Event::SuspendSource {
+                site,
+                source,
+                until,
+                rule,
+            } => {
+                let pause = Pause::new(time::due(until), rule, now);
+                self.site_named(site).suspend_source(source, pause);
+            }
+            Event::Restore(kept) => {
+                let site = self.site_named(kept.site.clone());
+                site.restore(&kept, now);
             }
             Event::Resume { site } => {
                 let site = self.site_named(site);
-                site.suspended = None;
+                site.pause = None;
+                site.sources.resume_all();
                 site.slow = None;
                 site.health.good();
                 site.set_rate(now);
@@ -366,6 +412,20 @@ impl Scheduler {
     /// Jobs that are waiting, due or in flight: at most one for each message and next hop.
     pub fn jobs(&self) -> usize {
         self.jobs.len()
+    }
+
+    /// Sessions of the site that have carried something out: so many it takes.
+    pub fn connected(&self, site: &SiteId) -> u32 {
+        let number = self.site_numbers.get(site);
+        let sessions = number
+            .and_then(|number| self.sites.get(number))
+            .into_iter()
+            .flat_map(|site| &site.sessions);
+        let connected = |id: &&SessionId| {
+            let session = self.sessions.get(id);
+            session.is_some_and(|session| session.messages > 0)
+        };
+        sessions.filter(connected).count() as u32
     }
 
     /// Whether there is a job of this message.

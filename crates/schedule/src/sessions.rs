@@ -1,14 +1,19 @@
 //! What sessions say, and what becomes of their jobs.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use relay_smtp::NextHop;
 
 use crate::hop::State;
 use crate::jobs::{HopRef, JobRef, Place, Urge};
+use crate::pause;
 use crate::scheduler::{
     AGAIN_PAUSE, Action, Afterwards, BROKEN_OFF_PAUSE, Limits, Report, Scheduler, SessionId,
     SiteId, SiteNews, Stage,
 };
 use crate::site::{LimitsAge, Queued, Site, SiteRef};
+use crate::sources::{Outcome, Probed};
 use crate::time::{self, Micros};
 use crate::window::{Use, Window};
 
@@ -91,6 +96,7 @@ impl Scheduler {
             job,
             since,
             afterwards,
+            probe,
         } = session.stage
         else {
             return None;
@@ -100,6 +106,7 @@ impl Scheduler {
         let site = session.site;
         self.touched.insert(site);
         self.news(site, news, since, now, actions);
+        self.probed(site, probe, news, now, actions);
         if let Some(entry) = self.sites.get_mut(&site) {
             entry.in_flight -= 1;
         }
@@ -147,13 +154,19 @@ impl Scheduler {
             return;
         };
         let Stage::Busy {
-            job, afterwards, ..
+            job,
+            afterwards,
+            probe,
+            ..
         } = session.stage
         else {
             return;
         };
         session.stage = Stage::Reported;
         if let Some(site) = self.sites.get_mut(&session.site) {
+            if let Some(source) = probe {
+                site.sources.probed(source, Probed::Nothing, now);
+            }
             site.in_flight -= 1;
             site.open_after = now + BROKEN_OFF_PAUSE;
         }
@@ -229,8 +242,26 @@ impl Scheduler {
             return;
         };
         let before = entry.health.state(now);
+        match (news, &mut entry.pause) {
+            (SiteNews::Good, Some(pause)) if pause.stage() == pause::Stage::Probing => {
+                pause.went_well(now);
+                entry.window = Window::new();
+                entry.set_rate(now);
+                let site = entry.id.clone();
+                actions.push(Action::Resumed { site });
+            }
+            (
+                SiteNews::Good | SiteNews::Neutral | SiteNews::Crowded | SiteNews::Unreachable,
+                Some(_) | None,
+            ) => {}
+        }
         match (news, before) {
             (SiteNews::Neutral, State::Well | State::Suspended(_) | State::Probing) => {}
+            // It speaks: the host is not dead.
+            (SiteNews::Crowded, State::Well | State::Suspended(_) | State::Probing) => {
+                entry.window.failure();
+                entry.health.good();
+            }
             (SiteNews::Good, State::Well) => {
                 // A slow-down leaves a part of the window unused.
                 let most = entry.limits.connections.min(entry.window.size());
@@ -263,6 +294,28 @@ impl Scheduler {
                     self.probe_failed(site);
                 }
             }
+        }
+    }
+
+    /// The dispatch may have been the one that tries a source address after its suspension.
+    fn probed(
+        &mut self,
+        site: SiteRef,
+        probe: Option<IpAddr>,
+        news: SiteNews,
+        now: Micros,
+        actions: &mut Vec<Action>,
+    ) {
+        let (Some(entry), Some(source)) = (self.sites.get_mut(&site), probe) else {
+            return;
+        };
+        let found = match news {
+            SiteNews::Good => Probed::Well,
+            SiteNews::Neutral | SiteNews::Crowded | SiteNews::Unreachable => Probed::Nothing,
+        };
+        if entry.sources.probed(source, found, now) == Outcome::TakenUp {
+            let site = entry.id.clone();
+            actions.push(Action::SourceResumed { site, source });
         }
     }
 
@@ -376,9 +429,10 @@ impl Scheduler {
         };
         let number = self.site_number(site.clone(), &wide);
         self.touched.insert(number);
+        let sources = Arc::clone(&self.sources);
         self.sites
             .entry(number)
-            .or_insert_with(|| Site::new(site, wide, LimitsAge::Old))
+            .or_insert_with(|| Site::new(site, wide, LimitsAge::Old, sources))
     }
 
     pub(crate) fn site_number(&mut self, site: SiteId, limits: &Limits) -> SiteRef {
@@ -391,7 +445,8 @@ impl Scheduler {
         let number = self.next_site;
         self.next_site = self.next_site.wrapping_add(1);
         self.site_numbers.insert(site.clone(), number);
-        let entry = Site::new(site, limits.clone(), LimitsAge::Old);
+        let sources = Arc::clone(&self.sources);
+        let entry = Site::new(site, limits.clone(), LimitsAge::Old, sources);
         self.sites.insert(number, entry);
         number
     }

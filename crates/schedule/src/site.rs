@@ -1,14 +1,18 @@
 //! One site: what it may have now, and what it has.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::hop::{Health, State};
 use crate::jobs::{HopRef, JobRef};
+use crate::kept::{Kept, KeptSlow};
+use crate::pause::{Lasts, Pause, Stage};
 use crate::rate::Rate;
 use crate::ready::Ready;
 use crate::scheduler::{Limits, SessionId, SiteId};
-use crate::time::{Micros, SECOND};
+use crate::sources::Sources;
+use crate::time::{self, MINUTE, Micros, SECOND};
 use crate::window::Window;
 
 pub(crate) type SiteRef = u32;
@@ -41,12 +45,17 @@ pub(crate) struct Site {
     pub(crate) window: Window,
     pub(crate) rate: Rate,
     pub(crate) health: Health,
-    pub(crate) suspended: Option<Suspension>,
+    pub(crate) pause: Option<Pause>,
+    /// Source addresses that are paused here.
+    pub(crate) sources: Sources,
+    /// The source addresses there are.
+    pub(crate) all_sources: Arc<[IpAddr]>,
     pub(crate) slow: Option<Slow>,
     /// No session is opened before: a session ended without having done anything.
     pub(crate) open_after: Micros,
     pub(crate) timer: Option<Micros>,
     pub(crate) queued: Queued,
+    pace: Pace,
 }
 
 /// Whether the limits are those of the present settings. Old ones are replaced by the next answer,
@@ -57,22 +66,70 @@ pub(crate) enum LimitsAge {
     Present,
 }
 
-/// By a rule or an operator.
-#[derive(Clone, Debug)]
-pub(crate) struct Suspension {
-    pub(crate) until: Micros,
-    pub(crate) rule: Arc<str>,
-}
-
 /// Rate and connections are halved `halvings` times; each `length` takes one back.
 #[derive(Clone, Debug)]
 pub(crate) struct Slow {
     pub(crate) halvings: u32,
     pub(crate) until: Micros,
-    length: Micros,
+    pub(crate) length: Micros,
     since: Micros,
     pub(crate) rule: Arc<str>,
+    /// Messages per second before it, where no limit is set: what is halved then.
+    pub(crate) pace: Option<f64>,
 }
+
+impl Slow {
+    /// As it was before a restart.
+    pub(crate) fn kept(kept: &KeptSlow, now: Micros) -> Slow {
+        let length = time::span(kept.length);
+        Slow {
+            halvings: kept.halvings.clamp(1, HALVINGS_MAX),
+            until: time::due(kept.until),
+            length,
+            since: now,
+            rule: Arc::clone(&kept.rule),
+            pace: kept.pace,
+        }
+    }
+}
+
+/// How many dispatches were given out in this minute and in the one before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    minute: Micros,
+    now: u32,
+    before: u32,
+}
+
+impl Pace {
+    fn count(&mut self, now: Micros) {
+        self.turn(now);
+        self.now = self.now.saturating_add(1);
+    }
+
+    fn turn(&mut self, now: Micros) {
+        let minute = now / MINUTE;
+        if minute != self.minute {
+            self.before = if minute == self.minute + 1 {
+                self.now
+            } else {
+                0
+            };
+            self.minute = minute;
+            self.now = 0;
+        }
+    }
+
+    /// Of the busier minute; None: too few to speak of a pace.
+    fn per_second(mut self, now: Micros) -> Option<f64> {
+        self.turn(now);
+        let most = self.now.max(self.before);
+        (most >= PACE_LEAST).then(|| f64::from(most) / 60.0)
+    }
+}
+
+/// Dispatches in a minute from which on it has a pace.
+const PACE_LEAST: u32 = 10;
 
 /// Whether the site waits for a place among all sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +149,12 @@ pub(crate) enum Gate {
 }
 
 impl Site {
-    pub(crate) fn new(id: SiteId, limits: Limits, limits_age: LimitsAge) -> Site {
+    pub(crate) fn new(
+        id: SiteId,
+        limits: Limits,
+        limits_age: LimitsAge,
+        all_sources: Arc<[IpAddr]>,
+    ) -> Site {
         Site {
             id,
             rate: Rate::new(limits.rate),
@@ -109,20 +171,62 @@ impl Site {
             in_flight: 0,
             window: Window::new(),
             health: Health::default(),
-            suspended: None,
+            pause: None,
+            sources: Sources::default(),
+            all_sources,
             slow: None,
             open_after: 0,
             timer: None,
             queued: Queued::No,
+            pace: Pace::default(),
         }
     }
 
+    /// Where there is nothing to change to, the site pauses.
+    pub(crate) fn suspend_source(&mut self, source: Option<IpAddr>, pause: Pause) {
+        match source {
+            Some(source) if self.all_sources.len() > 1 && self.all_sources.contains(&source) => {
+                self.sources.suspend(source, pause);
+            }
+            Some(_) | None => self.pause = Some(pause),
+        }
+    }
+
+    /// Takes over what was known before a restart.
+    pub(crate) fn restore(&mut self, kept: &Kept, now: Micros) {
+        self.pause = kept.pause.as_ref().map(|pause| pause.pause());
+        for (source, pause) in &kept.sources {
+            self.sources.suspend(*source, pause.pause());
+        }
+        self.slow = kept.slow.as_ref().map(|slow| Slow::kept(slow, now));
+        self.set_rate(now);
+    }
+
+    /// One more dispatch is given out.
+    pub(crate) fn count_dispatch(&mut self, now: Micros) {
+        self.pace.count(now);
+    }
+
     pub(crate) fn gate(&self, now: Micros) -> Gate {
-        let by_rule = self.suspended.as_ref().is_some_and(|s| s.until > now);
+        let by_rule = self.suspended_by_rule(now).is_some();
         match self.health.state(now) {
             State::Well | State::Probing if !by_rule => Gate::All,
             State::Well | State::Probing | State::Suspended(_) => Gate::FlushedOnly,
         }
+    }
+
+    /// A pause of the site, or of all source addresses there are: until when, and by which rule.
+    pub(crate) fn suspended_by_rule(&self, now: Micros) -> Option<(Micros, Arc<str>)> {
+        let pause = self.pause.as_ref();
+        pause
+            .and_then(|pause| Some((pause.suspended_until(now)?, Arc::clone(&pause.rule))))
+            .or_else(|| self.sources.all_suspended(&self.all_sources, now))
+    }
+
+    /// Whether it is one dispatch that finds out whether a pause is really over.
+    pub(crate) fn is_probing(&self) -> bool {
+        let pause = self.pause.as_ref().map(Pause::stage);
+        pause == Some(Stage::Probing) || self.sources.is_probing(&self.all_sources)
     }
 
     /// Sessions, and dispatches at once, that may be. At least 1: a gate holds back, not this.
@@ -130,6 +234,7 @@ impl Site {
         match (self.gate(now), self.health.state(now)) {
             (Gate::FlushedOnly, State::Well | State::Probing | State::Suspended(_))
             | (Gate::All, State::Probing | State::Suspended(_)) => 1,
+            (Gate::All, State::Well) if self.is_probing() => 1,
             (Gate::All, State::Well) => {
                 let most = self.limits.connections.min(self.window.size());
                 (most >> self.halvings()).max(1)
@@ -138,7 +243,9 @@ impl Site {
     }
 
     pub(crate) fn halvings(&self) -> u32 {
-        self.slow.as_ref().map_or(0, |slow| slow.halvings)
+        let by_slow = self.slow.as_ref().map_or(0, |slow| slow.halvings);
+        let by_pause = self.pause.as_ref().map_or(0, Pause::halvings);
+        (by_slow + by_pause).min(HALVINGS_MAX)
     }
 
     /// Jobs that may go now, were there sessions and tokens.
@@ -158,7 +265,11 @@ impl Site {
     pub(crate) fn is_blank(&self) -> bool {
         self.hops.is_empty()
             && self.sessions.is_empty()
-            && self.suspended.is_none()
+            && self.pause.as_ref().is_none_or(Pause::is_only_probing)
+            && self
+                .sources
+                .iter()
+                .all(|(_, pause)| pause.is_only_probing())
             && self.slow.is_none()
     }
 
@@ -192,6 +303,7 @@ impl Site {
                     length,
                     since: now,
                     rule,
+                    pace: self.pace.per_second(now),
                 });
             }
         }
@@ -200,8 +312,16 @@ impl Site {
 
     /// Suspensions that are over, slow-downs that recover a step.
     pub(crate) fn pass_time(&mut self, now: Micros) {
-        if self.suspended.as_ref().is_some_and(|s| s.until <= now) {
-            self.suspended = None;
+        self.sources.pass_time(&self.all_sources, now);
+        if let Some(pause) = &mut self.pause {
+            let before = pause.halvings();
+            let (lasts, after) = (pause.pass_time(now), pause.halvings());
+            if lasts == Lasts::Over {
+                self.pause = None;
+            }
+            if lasts == Lasts::Over || before != after {
+                self.set_rate(now);
+            }
         }
         let Some(slow) = &mut self.slow else {
             return;
@@ -219,7 +339,9 @@ impl Site {
 
     pub(crate) fn set_rate(&mut self, now: Micros) {
         let part = f64::from(1u32 << self.halvings());
-        self.rate.set(self.limits.rate.map(|rate| rate / part), now);
+        let pace = self.slow.as_ref().and_then(|slow| slow.pace);
+        let whole = self.limits.rate.or(pace);
+        self.rate.set(whole.map(|rate| rate / part), now);
     }
 
     /// The session to give work to: one that is connected rather than one that has yet to connect,
@@ -251,7 +373,8 @@ impl Site {
             offered.then(|| self.rate.next()),
             offered.then_some(self.open_after),
             suspended,
-            self.suspended.as_ref().map(|s| s.until),
+            self.pause.as_ref().and_then(Pause::next_change),
+            self.sources.next_change(),
             self.slow.as_ref().map(|slow| slow.until),
             deadline,
             idle_until,

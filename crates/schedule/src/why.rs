@@ -1,12 +1,14 @@
 //! What an operator may ask: why a job does not go now, and how the sites are.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 use relay_smtp::{NextHop, QueueId};
 
 use crate::hop::State;
 use crate::jobs::{JobRef, Place};
+use crate::pause::{Pause, Stage};
 use crate::scheduler::{Scheduler, SiteId};
 use crate::site::{Gate, Queued, Site};
 use crate::time::{self, Micros};
@@ -77,8 +79,27 @@ pub struct SiteState {
     pub rate: Option<f64>,
     pub suspended_until: Option<Timestamp>,
     pub slow_until: Option<Timestamp>,
+    /// When the recovery after a suspension goes a step further.
+    pub recovering_until: Option<Timestamp>,
     /// What stands behind a suspension or slow-down.
     pub why: Option<String>,
+    /// Source addresses that are suspended there, are tried again, or recover.
+    pub sources: Vec<SourceState>,
+    /// In one session.
+    pub messages_per_connection: u32,
+    /// In one transaction.
+    pub recipients_per_transaction: u32,
+}
+
+/// One source address towards a site.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceState {
+    pub address: IpAddr,
+    /// `suspended`, `probing` or `recovering`.
+    pub state: &'static str,
+    /// None: until a probe went well.
+    pub until: Option<Timestamp>,
+    pub rule: String,
 }
 
 impl Scheduler {
@@ -139,7 +160,7 @@ impl Scheduler {
             };
         }
         let allowed = entry.sessions_allowed(now);
-        if entry.health.state(now) == State::Probing {
+        if entry.health.state(now) == State::Probing || entry.is_probing() {
             return Blocked::Probing { site };
         }
         if let Some(per_second) = entry.rate.per_second()
@@ -178,20 +199,44 @@ impl Scheduler {
             rate: site.rate.per_second(),
             suspended_until: suspended.as_ref().map(|&(until, _)| time::timestamp(until)),
             slow_until: slow.map(|slow| time::timestamp(slow.until)),
+            recovering_until: site.pause.as_ref().and_then(recovering_until),
             why: suspended
                 .map(|(_, rule)| rule)
-                .or_else(|| slow.map(|slow| slow.rule.to_string())),
+                .or_else(|| slow.map(|slow| slow.rule.to_string()))
+                .or_else(|| site.pause.as_ref().map(|pause| pause.rule.to_string())),
+            sources: site.sources.iter().map(source_state).collect(),
+            messages_per_connection: site.limits.messages_per_connection,
+            recipients_per_transaction: site.limits.recipients_per_transaction,
         }
+    }
+}
+
+fn recovering_until(pause: &Pause) -> Option<Timestamp> {
+    match pause.stage() {
+        Stage::Recovering { until, .. } => Some(time::timestamp(until)),
+        Stage::Suspended { .. } | Stage::Probing => None,
+    }
+}
+
+fn source_state((address, pause): (IpAddr, &Pause)) -> SourceState {
+    let (state, until) = match pause.stage() {
+        Stage::Suspended { until } => ("suspended", Some(until)),
+        Stage::Probing => ("probing", None),
+        Stage::Recovering { until, .. } => ("recovering", Some(until)),
+    };
+    SourceState {
+        address,
+        state,
+        until: until.map(time::timestamp),
+        rule: pause.rule.to_string(),
     }
 }
 
 /// The later of the two kinds of suspension.
 fn suspension(site: &Site, now: Micros) -> Option<(Micros, String)> {
     let by_rule = site
-        .suspended
-        .as_ref()
-        .filter(|suspension| suspension.until > now)
-        .map(|suspension| (suspension.until, suspension.rule.to_string()));
+        .suspended_by_rule(now)
+        .map(|(until, rule)| (until, rule.to_string()));
     let by_health = match site.health.state(now) {
         State::Suspended(until) => Some((until, site.health.words())),
         State::Well | State::Probing => None,
@@ -218,7 +263,7 @@ impl fmt::Display for Blocked {
             ),
             Blocked::Probing { site } => write!(
                 f,
-                "site {} could not be reached; waits for the probe that finds out whether it can now",
+                "site {} could not be reached or was suspended; waits for the probe that finds out how it is now",
                 site.0
             ),
             Blocked::Rate { site, per_second } => {

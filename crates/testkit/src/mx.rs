@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -25,6 +25,8 @@ pub struct Mail {
     pub data: String,
     /// Whether it came over TLS.
     pub tls: bool,
+    /// Where the client connected from.
+    pub client: IpAddr,
     /// Which session brought it, counted from 1.
     pub session: usize,
 }
@@ -46,6 +48,8 @@ struct Shared {
     open: AtomicUsize,
     most_open: AtomicUsize,
     log: Mutex<Vec<String>>,
+    /// Commands with the address they came from.
+    said: Mutex<Vec<(String, IpAddr)>>,
     mail: Mutex<Vec<Mail>>,
 }
 
@@ -54,6 +58,8 @@ struct Shared {
 struct Rule {
     /// What the command begins with, upper case; `CONNECT`, `.` and `BODY` are the moments without one.
     when: String,
+    /// Only for clients that connect from there.
+    from: Option<IpAddr>,
     holds: Holds,
     then: Then,
 }
@@ -66,10 +72,12 @@ enum Holds {
     Left(u32),
     /// Once for each different line; these it has answered.
     OnceEach(HashSet<String>),
+    /// While more sessions than these are open.
+    Above(usize),
 }
 
 impl Holds {
-    fn take(&mut self, moment: &str) -> bool {
+    fn take(&mut self, moment: &str, open: usize) -> bool {
         match self {
             Holds::Always => true,
             Holds::Left(0) => false,
@@ -78,6 +86,7 @@ impl Holds {
                 true
             }
             Holds::OnceEach(answered) => answered.insert(moment.to_owned()),
+            Holds::Above(most) => open > *most,
         }
     }
 }
@@ -93,6 +102,8 @@ impl Mx {
     /// The script has one rule a line, the first that fits counts:
     /// `RCPT TO:<b@ => 550 5.1.1 No such user`, `first 1 RCPT => 451 4.7.1 come back in 1 seconds`,
     /// `once each RCPT => 450 4.2.0 later` (greylisting: the first time that this very line comes),
+    /// `from 127.0.0.9 RCPT => 550 No` (clients there only), `above 2 CONNECT => 421 too many & close`
+    /// (while more sessions than two are open),
     /// `CONNECT => 554 No`, `first 1 . => 421 4.3.2 busy & close`, `BODY => close` (while the body
     /// comes in), `EHLO => 502 what?`. `\n` in a reply makes several lines. Whatever no rule speaks of is accepted.
     pub fn start(address: SocketAddr, script: &str) -> Mx {
@@ -115,6 +126,7 @@ impl Mx {
             open: AtomicUsize::new(0),
             most_open: AtomicUsize::new(0),
             log: Mutex::default(),
+            said: Mutex::default(),
             mail: Mutex::default(),
         });
         let inside = shared.clone();
@@ -124,6 +136,13 @@ impl Mx {
             shared,
             thread: Some(thread),
         }
+    }
+
+    /// Commands that begin so, and from where each came.
+    pub fn clients_of(&self, begin: &str) -> Vec<(String, IpAddr)> {
+        let said = self.shared.said.lock().expect("no session panicked");
+        let fits = |(line, _): &&(String, IpAddr)| line.starts_with(begin);
+        said.iter().filter(fits).cloned().collect()
     }
 
     /// Every message taken so far.
@@ -182,6 +201,10 @@ fn parse(script: &str) -> Vec<Rule> {
             let (when, then) = line
                 .split_once(" => ")
                 .unwrap_or_else(|| panic!("no ` => ` in: {line}"));
+            let (from, when) = match when.strip_prefix("from ").and_then(|w| w.split_once(' ')) {
+                Some((from, rest)) => (Some(from.parse().expect("`from` has an address")), rest),
+                None => (None, when),
+            };
             let (holds, when) = how_often(when);
             let then = match then.strip_suffix("& close") {
                 _ if then == "close" => Then::Close,
@@ -190,6 +213,7 @@ fn parse(script: &str) -> Vec<Rule> {
             };
             Rule {
                 when: when.to_ascii_uppercase(),
+                from,
                 holds,
                 then,
             }
@@ -201,6 +225,12 @@ fn parse(script: &str) -> Vec<Rule> {
 fn how_often(when: &str) -> (Holds, &str) {
     if let Some(rest) = when.strip_prefix("once each ") {
         return (Holds::OnceEach(HashSet::new()), rest);
+    }
+    if let Some((most, rest)) = when.strip_prefix("above ").and_then(|w| w.split_once(' ')) {
+        return (
+            Holds::Above(most.parse().expect("`above N` has a number")),
+            rest,
+        );
     }
     match when
         .strip_prefix("first ")
@@ -216,7 +246,7 @@ fn how_often(when: &str) -> (Holds, &str) {
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     while !shared.stop.load(Ordering::Relaxed) {
-        let Ok((stream, _)) = listener.accept() else {
+        let Ok((stream, client)) = listener.accept() else {
             std::thread::sleep(Duration::from_millis(2));
             continue;
         };
@@ -230,6 +260,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         std::thread::spawn(move || {
             let mut session = Session {
                 number,
+                client: client.ip(),
                 shared: &shared,
                 tls: false,
                 hello: String::new(),
@@ -247,6 +278,7 @@ impl<T: Read + Write> Wire for T {}
 
 struct Session<'a> {
     number: usize,
+    client: IpAddr,
     shared: &'a Shared,
     tls: bool,
     hello: String,
@@ -270,6 +302,9 @@ impl Session<'_> {
         }
         while let Some(line) = read_line(&mut wire) {
             self.note("C", &line);
+            let mut said = self.shared.said.lock().expect("no session panicked");
+            said.push((line.clone(), self.client));
+            drop(said);
             match self.command(&mut wire, &line) {
                 Flow::On => {}
                 Flow::Over => return,
@@ -396,6 +431,7 @@ impl Session<'_> {
                 to: std::mem::take(&mut self.to),
                 data,
                 tls: self.tls,
+                client: self.client,
                 session: self.number,
             };
             self.shared
@@ -411,12 +447,15 @@ impl Session<'_> {
     fn then(&self, moment: &str) -> Option<Then> {
         let moment = moment.to_ascii_uppercase();
         let mut rules = self.shared.rules.lock().expect("no session panicked");
-        let fitting = rules.iter_mut().filter(|rule| match rule.when.as_str() {
+        let open = self.shared.open.load(Ordering::Relaxed);
+        let from = |rule: &&mut Rule| rule.from.is_none_or(|from| from == self.client);
+        let fitting = rules.iter_mut().filter(from);
+        let fitting = fitting.filter(|rule| match rule.when.as_str() {
             "." => moment == ".",
             when => moment.starts_with(when),
         });
         for rule in fitting {
-            if rule.holds.take(&moment) {
+            if rule.holds.take(&moment, open) {
                 return Some(rule.then.clone());
             }
         }

@@ -4,11 +4,13 @@
 //! sends its result back.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use relay_observe::Event as Told;
+use relay_queue::OPERATOR;
 use relay_schedule::{
     Action, Dispatch, Event, FlushSelection, Job, Limits, Report, Scheduler, SessionId, SiteId,
     SiteNews,
@@ -18,8 +20,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::jobs::{jobs_of, resolve, route_settings, scheduler_settings};
+use super::jobs::{Resolved, jobs_of, resolve, route_settings, scheduler_settings};
 use super::limits::{Lesson, Memory, SiteLimits};
+use super::pauses::Pauses;
+use super::remember::Remembered;
 use super::workers::Workers;
 use super::{Carrier, Order, Routes, SiteView};
 use crate::link::{Flow, FromSession, Link, ToSession};
@@ -37,6 +41,8 @@ const RESOLVING_MAX: usize = 64;
 const EXPIRING_MAX: usize = 64;
 /// What could not be expired is due again after this.
 const EXPIRE_PAUSE: SignedDuration = SignedDuration::from_secs(60);
+/// What was learned is written this long after the first news.
+const SAVE_AFTER: Duration = Duration::from_secs(2);
 /// Limits are kept for so many more sites than there are.
 const SITES_SPARE: usize = 1000;
 
@@ -50,9 +56,12 @@ pub(super) struct Dispatcher {
     sessions: BTreeMap<SessionId, Session>,
     to_us: mpsc::Sender<FromSession>,
     from_sessions: mpsc::Receiver<FromSession>,
-    resolving: Workers<NextHop, (NextHop, SiteId, Limits)>,
+    resolving: Workers<NextHop, Resolved>,
     expiring: Workers<Dispatch, (NextHop, Report)>,
     limits: SiteLimits,
+    pauses: Pauses,
+    /// When what was learned is written to its file; None: nothing new.
+    save_at: Option<Instant>,
     stopping: Option<Stopping>,
     queue: Queue,
     /// New ways of messages that are being tried on their old ones: were both tried at once, the same
@@ -94,6 +103,8 @@ impl Dispatcher {
             resolving: Workers::new(RESOLVING_MAX),
             expiring: Workers::new(EXPIRING_MAX),
             limits: SiteLimits::default(),
+            pauses: Pauses::default(),
+            save_at: None,
             stopping: None,
             queue: Queue::Works,
             moving: BTreeMap::new(),
@@ -105,6 +116,7 @@ impl Dispatcher {
         let mut words = Vec::with_capacity(TAKEN_AT_ONCE);
         let mut taken = Vec::with_capacity(TAKEN_AT_ONCE);
         let mut handles_left = true;
+        self.remember();
         while !self.has_stopped() {
             let wake = self.wake_at();
             tokio::select! {
@@ -122,8 +134,12 @@ impl Dispatcher {
                 }
                 done = self.resolving.next() => self.has_resolved(done),
                 done = self.expiring.next() => self.has_expired(done),
+                () = until(self.save_at) => self.save(),
                 () = until(wake) => self.tick(),
             }
+        }
+        if let (Some(_), Some(path)) = (self.save_at, self.world.sites_file.clone()) {
+            self.learned_so_far().write(&path);
         }
         for answer in self
             .stopping
@@ -216,6 +232,13 @@ impl Dispatcher {
                     rule: why,
                     until,
                 });
+            }
+            Action::SourceResumed { site, source } => {
+                self.world.events.emit(Told::SourceResumed {
+                    site: site.0.to_string(),
+                    source,
+                });
+                self.save_soon();
             }
             Action::Resumed { site } => self.world.events.emit(Told::SiteResumed {
                 site: site.0.to_string(),
@@ -323,17 +346,20 @@ impl Dispatcher {
                 let rule = Arc::from(rule);
                 self.tell(Event::Slow { site, until, rule });
             }
-            // With one source address the source's pause towards a site is the site's pause.
-            Flow::SuspendSource { rule, how_long }
-            | Flow::SuspendDestination { rule, how_long } => {
+            Flow::SuspendSource {
+                rule,
+                how_long,
+                source,
+                provider,
+            } => {
                 let until = after(now, how_long);
-                self.world.events.emit(Told::SiteSuspended {
-                    site: name,
-                    rule: rule.clone(),
-                    until,
-                });
-                let rule = Arc::from(rule);
-                self.tell(Event::Suspend { site, until, rule });
+                let rule: Arc<str> = Arc::from(rule);
+                for site in self.pauses.suspend(site, provider, source, until, &rule) {
+                    self.suspend_source(site, source, until, Arc::clone(&rule));
+                }
+            }
+            Flow::SuspendDestination { rule, how_long } => {
+                self.suspend(site, after(now, how_long), Arc::from(rule));
             }
             Flow::RecipientsPerTransaction(most) => {
                 self.learn(site, Lesson::RecipientsPerTransaction(most));
@@ -341,26 +367,147 @@ impl Dispatcher {
             Flow::MessagesPerConnection(most) => {
                 self.learn(site, Lesson::MessagesPerConnection(most));
             }
+            // Those that work show how many it takes. Without any the window alone has to find out.
+            Flow::TooManyConnections => match self.scheduler.connected(&site) {
+                0 => {}
+                connected => self.learn(site, Lesson::Connections(connected)),
+            },
+        }
+    }
+
+    fn suspend(&mut self, site: SiteId, until: Timestamp, rule: Arc<str>) {
+        self.world.events.emit(Told::SiteSuspended {
+            site: site.0.to_string(),
+            rule: rule.to_string(),
+            until,
+        });
+        self.tell(Event::Suspend { site, until, rule });
+        self.save_soon();
+    }
+
+    fn suspend_source(
+        &mut self,
+        site: SiteId,
+        source: Option<IpAddr>,
+        until: Timestamp,
+        rule: Arc<str>,
+    ) {
+        let name = site.0.to_string();
+        let others = self.world.settings.load();
+        let others = others.config.delivery.source_addresses.len() > 1;
+        let told = match source {
+            Some(source) if others => Told::SourceSuspended {
+                site: name,
+                source,
+                rule: rule.to_string(),
+                until,
+            },
+            Some(_) | None => Told::SiteSuspended {
+                site: name,
+                rule: rule.to_string(),
+                until,
+            },
+        };
+        self.world.events.emit(told);
+        self.tell(Event::SuspendSource {
+            site,
+            source,
+            until,
+            rule,
+        });
+        self.save_soon();
+    }
+
+    fn resume(&mut self, site: SiteId) {
+        self.world.events.emit(Told::SiteResumed {
+            site: site.0.to_string(),
+        });
+        self.tell(Event::Resume { site });
+        self.save_soon();
+    }
+
+    fn sites(&self) -> Vec<SiteView> {
+        let now = self.world.clock.now();
+        let sites = self.scheduler.sites(now).into_iter();
+        sites
+            .map(|state| {
+                let learned = self.limits.in_words(&state.site, now);
+                SiteView {
+                    learned,
+                    ..SiteView::from(state)
+                }
+            })
+            .collect()
+    }
+
+    /// Takes over what was learned before the last stop.
+    fn remember(&mut self) {
+        let Some(path) = self.world.sites_file.clone() else {
+            return;
+        };
+        let remembered = Remembered::read(&path);
+        self.limits.restore(remembered.limits);
+        self.world.homes.restore(remembered.homes);
+        for kept in remembered.sites {
+            self.tell(Event::Restore(kept));
+        }
+    }
+
+    fn learned_so_far(&self) -> Remembered {
+        let now = self.world.clock.now();
+        let sites = self.scheduler.kept(now);
+        Remembered::new(sites, self.limits.learned(now), self.world.homes.all())
+    }
+
+    /// Several lessons in a row are written together.
+    fn save_soon(&mut self) {
+        if self.world.sites_file.is_some() {
+            self.save_at.get_or_insert(Instant::now() + SAVE_AFTER);
+        }
+    }
+
+    fn save(&mut self) {
+        self.save_at = None;
+        if let Some(path) = self.world.sites_file.clone() {
+            let learned = self.learned_so_far();
+            tokio::task::spawn_blocking(move || learned.write(&path));
         }
     }
 
     fn learn(&mut self, site: SiteId, lesson: Lesson) {
+        self.save_soon();
         let now = self.world.clock.now();
         if let Some(limits) = self.limits.learn(&site, lesson, now) {
             self.tell(Event::Limit { site, limits });
         }
     }
 
-    fn has_resolved(&mut self, done: Result<(NextHop, SiteId, Limits), NextHop>) {
-        let (hop, site, base) = done.unwrap_or_else(|hop| {
+    fn has_resolved(&mut self, done: Result<Resolved, NextHop>) {
+        let resolved = done.unwrap_or_else(|hop| {
             tracing::error!(%hop, "finding the hosts panicked; they are asked for again later");
             let site = SiteId(Arc::from(format!("domain {hop}")));
-            (hop, site, ONE_AT_A_TIME)
+            Resolved {
+                hop,
+                site,
+                limits: ONE_AT_A_TIME,
+                provider: None,
+            }
         });
+        let Resolved {
+            hop,
+            site,
+            limits: base,
+            provider,
+        } = resolved;
         let now = self.world.clock.now();
+        let pauses = self.pauses.seen(&site, provider, now);
         let (limits, learned) = self.limits.set(site.clone(), base, now);
         let lapsed = (learned == Memory::Lapsed).then(|| (site.clone(), limits.clone()));
+        let name = site.clone();
         self.tell(Event::Resolved { hop, site, limits });
+        for (source, until, rule) in pauses {
+            self.suspend_source(name.clone(), source, until, rule);
+        }
         // Where several next hops share the site, its limits are only ever tightened by that.
         if let Some((site, limits)) = lapsed {
             self.tell(Event::Limit { site, limits });
@@ -407,8 +554,15 @@ impl Dispatcher {
                 let _ = answer.send(());
             }
             Order::Sites(answer) => {
-                let sites = self.scheduler.sites(self.world.clock.now());
-                let _ = answer.send(sites.into_iter().map(SiteView::from).collect());
+                let _ = answer.send(self.sites());
+            }
+            Order::Suspend(site, until, answer) => {
+                self.suspend(site, until, Arc::from(OPERATOR));
+                let _ = answer.send(());
+            }
+            Order::Resume(site, answer) => {
+                self.resume(site);
+                let _ = answer.send(());
             }
             Order::BlockedBy(id, answer) => {
                 let why = self.scheduler.why(id, self.world.clock.now());

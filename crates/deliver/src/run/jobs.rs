@@ -108,12 +108,22 @@ pub(super) fn scheduler_settings(config: &Config, seed: u64) -> relay_schedule::
     relay_schedule::Settings {
         idle: config.delivery.idle,
         sessions_max: config.delivery.sessions_max,
+        sources: config.delivery.source_addresses.clone(),
         seed,
     }
 }
 
+/// What is known of a next hop.
+pub(super) struct Resolved {
+    pub(super) hop: NextHop,
+    pub(super) site: SiteId,
+    pub(super) limits: Limits,
+    /// The provider that the site belongs to.
+    pub(super) provider: Option<Arc<str>>,
+}
+
 /// Asks the router for the site of a next hop, and finds its limits.
-pub(super) async fn resolve(world: Arc<World>, hop: NextHop) -> (NextHop, SiteId, Limits) {
+pub(super) async fn resolve(world: Arc<World>, hop: NextHop) -> Resolved {
     let (site, hosts) = site_of(&world, &hop).await;
     let settings = world.settings.load();
     let domain = match &hop {
@@ -125,7 +135,12 @@ pub(super) async fn resolve(world: Arc<World>, hop: NextHop) -> (NextHop, SiteId
         .table
         .provider_of(mx.first().copied(), domain.as_deref());
     let limits = settings.config.limits_for(domain.as_deref(), provider, &mx);
-    (hop, SiteId(Arc::from(site)), scheduler_limits(&limits))
+    Resolved {
+        hop,
+        site: SiteId(Arc::from(site)),
+        limits: scheduler_limits(&limits),
+        provider: provider.map(Arc::from),
+    }
 }
 
 /// The name and the hosts of the site. Where there are no hosts the next hop is a site of its own,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use relay_schedule::{Limits, SiteId};
+use serde::{Deserialize, Serialize};
 
 /// How long a learned limit holds.
 const LEARNED_KEPT: SignedDuration = SignedDuration::from_secs(3600);
@@ -11,18 +12,49 @@ const LEARNED_KEPT: SignedDuration = SignedDuration::from_secs(3600);
 #[derive(Default)]
 pub(super) struct SiteLimits {
     sites: BTreeMap<SiteId, Entry>,
+    /// Of sites that have not been seen since the start.
+    kept: BTreeMap<SiteId, LearnedLimits>,
 }
 
 struct Entry {
     base: Limits,
-    recipients: Option<Learned>,
-    messages: Option<Learned>,
+    learned: LearnedLimits,
 }
 
-#[derive(Clone, Copy)]
+/// What a site has taught us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct LearnedLimits {
+    recipients: Option<Learned>,
+    messages: Option<Learned>,
+    connections: Option<Learned>,
+}
+
+impl LearnedLimits {
+    fn each(&mut self) -> [&mut Option<Learned>; 3] {
+        [
+            &mut self.recipients,
+            &mut self.messages,
+            &mut self.connections,
+        ]
+    }
+
+    fn holds(mut self, now: Timestamp) -> bool {
+        let mut learned = self.each().into_iter().flatten();
+        learned.any(|learned| learned.until > now)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Learned {
     most: u32,
     until: Timestamp,
+}
+
+/// For the file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct LearnedSite {
+    site: SiteId,
+    learned: LearnedLimits,
 }
 
 /// What was learned; each at least 1.
@@ -30,6 +62,7 @@ struct Learned {
 pub(super) enum Lesson {
     RecipientsPerTransaction(u32),
     MessagesPerConnection(u32),
+    Connections(u32),
 }
 
 /// Whether what was learned still holds.
@@ -43,14 +76,14 @@ pub(super) enum Memory {
 impl SiteLimits {
     /// New settings for a site; what holds now.
     pub(super) fn set(&mut self, site: SiteId, base: Limits, now: Timestamp) -> (Limits, Memory) {
+        let kept = self.kept.remove(&site).unwrap_or_default();
         let entry = self.sites.entry(site).or_insert_with(|| Entry {
             base: base.clone(),
-            recipients: None,
-            messages: None,
+            learned: kept,
         });
         entry.base = base;
         let mut memory = Memory::AsBefore;
-        for learned in [&mut entry.recipients, &mut entry.messages] {
+        for learned in entry.learned.each() {
             if learned.take_if(|learned| learned.until <= now).is_some() {
                 memory = Memory::Lapsed;
             }
@@ -74,8 +107,9 @@ impl SiteLimits {
             })
         };
         match lesson {
-            Lesson::RecipientsPerTransaction(most) => entry.recipients = learned(most),
-            Lesson::MessagesPerConnection(most) => entry.messages = learned(most),
+            Lesson::RecipientsPerTransaction(most) => entry.learned.recipients = learned(most),
+            Lesson::MessagesPerConnection(most) => entry.learned.messages = learned(most),
+            Lesson::Connections(most) => entry.learned.connections = learned(most),
         }
         Some(entry.now(now))
     }
@@ -86,10 +120,45 @@ impl SiteLimits {
 
     /// Keeps the sites that are in use, and those that have taught us something that still holds.
     pub(super) fn forget(&mut self, in_use: impl Fn(&SiteId) -> bool, now: Timestamp) {
-        self.sites.retain(|site, entry| {
-            let mut learned = [entry.recipients, entry.messages].into_iter().flatten();
-            in_use(site) || learned.any(|learned| learned.until > now)
-        });
+        self.sites
+            .retain(|site, entry| in_use(site) || entry.learned.holds(now));
+    }
+
+    /// What holds, to be kept over a restart.
+    pub(super) fn learned(&self, now: Timestamp) -> Vec<LearnedSite> {
+        let seen = self.sites.iter().map(|(site, entry)| (site, entry.learned));
+        let unseen = self.kept.iter().map(|(site, learned)| (site, *learned));
+        seen.chain(unseen)
+            .filter(|(_, learned)| learned.holds(now))
+            .map(|(site, learned)| LearnedSite {
+                site: site.clone(),
+                learned,
+            })
+            .collect()
+    }
+
+    /// What was kept.
+    pub(super) fn restore(&mut self, sites: Vec<LearnedSite>) {
+        let sites = sites.into_iter().map(|kept| (kept.site, kept.learned));
+        self.kept.extend(sites);
+    }
+
+    /// What the site has taught us, in words, with its end.
+    pub(super) fn in_words(&self, site: &SiteId, now: Timestamp) -> Vec<(String, Timestamp)> {
+        let Some(entry) = self.sites.get(site) else {
+            return Vec::new();
+        };
+        let rows = [
+            (entry.learned.recipients, "recipients in one transaction"),
+            (entry.learned.messages, "messages in one connection"),
+            (entry.learned.connections, "connections at once"),
+        ];
+        rows.into_iter()
+            .filter_map(|(learned, what)| {
+                let Learned { most, until } = learned?;
+                (until > now).then(|| (format!("at most {most} {what}"), until))
+            })
+            .collect()
     }
 }
 
@@ -100,10 +169,14 @@ impl Entry {
             Some(_) | None => set,
         };
         Limits {
-            messages_per_connection: stricter(self.base.messages_per_connection, self.messages),
+            connections: stricter(self.base.connections, self.learned.connections),
+            messages_per_connection: stricter(
+                self.base.messages_per_connection,
+                self.learned.messages,
+            ),
             recipients_per_transaction: stricter(
                 self.base.recipients_per_transaction,
-                self.recipients,
+                self.learned.recipients,
             ),
             ..self.base.clone()
         }

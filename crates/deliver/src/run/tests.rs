@@ -171,6 +171,8 @@ fn world() -> Arc<World> {
         router,
         dialer: Arc::new(TcpDialer),
         tls: TlsClient::with_roots(rustls::RootCertStore::empty()).unwrap(),
+        homes: Default::default(),
+        sites_file: None,
         settings: ArcSwap::from_pointee(settings(config)),
     })
 }

@@ -245,6 +245,21 @@ impl Entry {
                 ..at_site("site_suspended", site)
             },
             Event::SiteResumed { site } => at_site("site_resumed", site),
+            Event::SourceSuspended {
+                site,
+                source,
+                rule,
+                until,
+            } => Entry {
+                rule: Some(rule),
+                until: Some(to_the_second(until)),
+                reason: Some(format!("from {source}")),
+                ..at_site("source_suspended", site)
+            },
+            Event::SourceResumed { site, source } => Entry {
+                reason: Some(format!("from {source}")),
+                ..at_site("source_resumed", site)
+            },
             Event::Alert {
                 site,
                 rule,

@@ -14,6 +14,7 @@ pub mod reload;
 pub mod select;
 pub mod send;
 pub mod show;
+pub mod site;
 pub mod status;
 pub mod story;
 pub mod summary;

@@ -33,7 +33,7 @@ fn three_failures_suspend_a_site_and_one_probe_reopens_it() {
         T +59
         T +7.1
         = open s4 S by d.test
-        ? 5 site S could not be reached; waits for the probe that finds out whether it can now
+        ? 5 site S could not be reached or was suspended; waits for the probe that finds out how it is now
         ready s4
         = assign s4 4
         done s4 4 good

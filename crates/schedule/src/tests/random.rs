@@ -97,6 +97,7 @@ impl World {
             scheduler: Scheduler::new(Settings {
                 idle: Duration::from_secs(3),
                 sessions_max: SESSIONS_MAX as u32,
+                sources: Vec::new(),
                 seed,
             }),
             rng,
@@ -183,7 +184,7 @@ impl World {
                 let hop = dispatch.hop;
                 self.come(0.01, Event::Settled { hop, report });
             }
-            Action::Suspended { .. } | Action::Resumed { .. } => {}
+            Action::Suspended { .. } | Action::Resumed { .. } | Action::SourceResumed { .. } => {}
         }
     }
 
@@ -513,7 +514,10 @@ fn more_sites_than_sessions_all_get_their_turn_without_waiting() {
                     vec![Event::Done { session, report }, Event::Ready(session)]
                 }
                 Action::Quit(session) => vec![Event::Closed(session)],
-                Action::Expire(_) | Action::Suspended { .. } | Action::Resumed { .. } => vec![],
+                Action::Expire(_)
+                | Action::Suspended { .. }
+                | Action::Resumed { .. }
+                | Action::SourceResumed { .. } => vec![],
             };
             for event in events {
                 world.scheduler.handle(event, world.now, &mut actions);

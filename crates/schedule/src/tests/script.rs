@@ -28,6 +28,7 @@ pub(super) fn check(sessions_max: u32, script: &str) {
         scheduler: Scheduler::new(Settings {
             idle: Duration::from_secs(3),
             sessions_max,
+            sources: Vec::new(),
             seed: 7,
         }),
         now: "2026-01-01T00:00:00Z".parse().unwrap(),
@@ -64,6 +65,7 @@ fn say(action: &Action) -> String {
         Action::Quit(session) => format!("quit s{}", session.0),
         Action::Expire(dispatch) => format!("expire {}", dispatch.id.to_u64()),
         Action::Suspended { site, .. } => format!("suspended {}", site.0),
+        Action::SourceResumed { site, source } => format!("resumed {} from {source}", site.0),
         Action::Resumed { site } => format!("resumed {}", site.0),
     }
 }

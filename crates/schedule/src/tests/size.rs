@@ -52,6 +52,7 @@ fn a_job_takes_about_a_hundred_bytes() {
     let mut scheduler = Scheduler::new(Settings {
         idle: Duration::from_secs(3),
         sessions_max: 100,
+        sources: Vec::new(),
         seed: 1,
     });
     let mut actions = Vec::new();

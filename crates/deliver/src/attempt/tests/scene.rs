@@ -231,6 +231,8 @@ impl Scene {
             router: Router::with_seed(net.clone(), RouteSettings::for_host("relay.example"), 1),
             dialer: net.clone(),
             tls: TlsClient::with_roots(rustls::RootCertStore::empty()).unwrap(),
+            homes: Default::default(),
+            sites_file: None,
             settings: ArcSwap::from_pointee(Settings {
                 config: Arc::new(config),
                 table: TABLE.clone(),
@@ -312,6 +314,7 @@ impl Scene {
             hop,
             as_of: Timestamp::MAX,
             recipients_max: self.recipients_max,
+            sources: Default::default(),
         }
     }
 

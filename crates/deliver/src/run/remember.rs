@@ -1,0 +1,118 @@
+//! What was learned of sites, kept over a restart: one small file, whole or not at all.
+//!
+//! It is no promise: without it relayd learns again, so nobody waits for it to be written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use relay_schedule::Kept;
+use serde::{Deserialize, Serialize};
+
+use super::limits::LearnedSite;
+
+const VERSION: u32 = 1;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Remembered {
+    version: u32,
+    /// Pauses and slow-downs.
+    pub(super) sites: Vec<Kept>,
+    pub(super) limits: Vec<LearnedSite>,
+    /// Messages that were greylisted, and where they went from.
+    pub(super) homes: Vec<(String, IpAddr)>,
+}
+
+impl Remembered {
+    pub(super) fn new(
+        sites: Vec<Kept>,
+        limits: Vec<LearnedSite>,
+        homes: Vec<(String, IpAddr)>,
+    ) -> Remembered {
+        Remembered {
+            version: VERSION,
+            sites,
+            limits,
+            homes,
+        }
+    }
+
+    /// What cannot be read is put aside, and everything is learned anew.
+    pub(super) fn read(path: &Path) -> Remembered {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Remembered::default(),
+            Err(error) => {
+                tracing::warn!("{}: {error}; sites are learned anew", path.display());
+                return Remembered::default();
+            }
+        };
+        match serde_json::from_str::<Remembered>(&text) {
+            Ok(remembered) if remembered.version == VERSION => remembered,
+            Ok(Remembered { version, .. }) => {
+                tracing::warn!(
+                    "{}: version {version} is not known; sites are learned anew",
+                    path.display()
+                );
+                Remembered::default()
+            }
+            Err(error) => {
+                let aside = path.with_extension("damaged");
+                let moved = fs::rename(path, &aside);
+                tracing::warn!(
+                    "{}: {error}; put aside as {} ({moved:?}), sites are learned anew",
+                    path.display(),
+                    aside.display()
+                );
+                Remembered::default()
+            }
+        }
+    }
+
+    /// Blocks.
+    pub(super) fn write(&self, path: &Path) {
+        if let Err(error) = self.try_write(path) {
+            tracing::warn!(
+                "{}: {error}; what was learned of sites would be lost by a restart",
+                path.display()
+            );
+        }
+    }
+
+    fn try_write(&self, path: &Path) -> io::Result<()> {
+        let new = path.with_extension("new");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        path.parent()
+            .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_is_put_aside_and_a_missing_one_is_no_trouble() {
+        let directory = std::env::temp_dir().join(format!("remember-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("sites.json");
+        assert!(Remembered::read(&path).homes.is_empty());
+        let home = ("1agf7aan0000".to_owned(), IpAddr::from([192, 0, 2, 1]));
+        Remembered::new(Vec::new(), Vec::new(), vec![home.clone()]).write(&path);
+        assert_eq!(Remembered::read(&path).homes, [home]);
+        fs::write(&path, "{\"version\":1,").unwrap();
+        assert!(Remembered::read(&path).homes.is_empty());
+        assert!(directory.join("sites.damaged").exists() && !path.exists());
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}
