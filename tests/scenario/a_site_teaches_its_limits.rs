@@ -50,38 +50,6 @@ fn ten_recipients_go_in_one_run_where_three_are_taken_at_a_time() {
 }
 
 #[test]
-fn too_many_connections_lower_the_concurrency_and_bounce_nothing() {
-    let network = network();
-    let mx = network.mx(
-        2,
-        "above 2 CONNECT => 421 4.7.0 Too many connections from your address & close",
-    );
-    let sender = network.mx(3, "");
-    let relay = relay(&network, QUICK_RETRY);
-    for n in 0..30 {
-        submit(
-            &relay,
-            "app@sender.example",
-            &[&format!("u{n}@rcpt.example")],
-        );
-    }
-    let site = until("the site is slowed down", || {
-        let sites = relay.json(&["site", "list"]);
-        sites
-            .into_iter()
-            .find(|site| site["site"] == "mx.rcpt.example" && !site["slow_until"].is_null())
-    });
-    assert_eq!(site["why"], "too-many-connections", "{site}");
-    assert!(site["suspended_until"].is_null(), "it is not dead: {site}");
-    assert!(site["connections"].as_u64().unwrap() < 10, "{site}");
-    until("all that were deferred are due again and arrive", || {
-        relay.relayctl(&["queue", "flush"]);
-        (mx.recipients().len() == 30).then_some(())
-    });
-    assert!(sender.mail().is_empty(), "nothing bounced");
-}
-
-#[test]
 fn a_first_host_that_refuses_the_session_leaves_the_mail_to_the_second() {
     let network = relay_testkit::Network::with_zone(
         "two.example         MX 10 mx1.two.example
