@@ -266,7 +266,7 @@ impl World {
             }
         }
         let reached = match news {
-            SiteNews::Good | SiteNews::Neutral => Reached::Yes,
+            SiteNews::Good | SiteNews::Neutral | SiteNews::Crowded => Reached::Yes,
             SiteNews::Unreachable => Reached::No,
         };
         self.store.write(key.0, &ends);

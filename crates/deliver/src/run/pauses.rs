@@ -15,8 +15,11 @@ const SITES_MAX: usize = 20_000;
 pub(super) struct Pauses {
     sites: BTreeMap<SiteId, Arc<str>>,
     /// By provider and source address (None: the kernel's choice).
-    paused: BTreeMap<(Arc<str>, Option<IpAddr>), (Timestamp, Arc<str>)>,
+    paused: BTreeMap<(Arc<str>, Option<IpAddr>), Pause>,
 }
+
+/// Until when, and by which rule.
+type Pause = (Timestamp, Arc<str>);
 
 impl Pauses {
     /// The sites at which the source pauses now: this one, and those of the same provider.
