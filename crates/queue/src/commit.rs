@@ -263,8 +263,9 @@ impl Committer {
         self.shared.room().full = Some(error.to_string());
         let is_new = |step: &Step| matches!(step.operation.work, Work::Accept(_) | Work::Import(_));
         let (new, others): (Vec<_>, Vec<_>) = steps.into_iter().partition(is_new);
+        let thrown = room::throw_ballast(&self.shared);
         refuse(new.into_iter().map(|s| s.operation), &full);
-        match room::throw_ballast(&self.shared) {
+        match thrown {
             Thrown::Now => self.write(others, highest),
             Thrown::Before => refuse(others.into_iter().map(|s| s.operation), &full),
         }

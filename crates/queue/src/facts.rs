@@ -108,7 +108,12 @@ impl Facts {
 
     /// All of them, in order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = QueueId> {
-        self.after(None).map(|fact| fact.id)
+        self.ids_after(None)
+    }
+
+    /// Those after this one, in order.
+    pub(crate) fn ids_after(&self, after: Option<QueueId>) -> impl Iterator<Item = QueueId> {
+        self.after(after).map(|fact| fact.id)
     }
 
     /// When the message with the lowest id arrived.

@@ -87,7 +87,7 @@ pub(crate) struct Follower {
     pub(crate) reclaim: Reclaim,
     /// Not compacted before then.
     pub(crate) compact_from: Instant,
-    /// The index cannot be written.
+    /// The index cannot be used.
     pub(crate) frozen: Option<Frozen>,
 }
 
@@ -115,7 +115,7 @@ impl Follower {
                 Ok(Job::Apply) => due = Instant::now(),
                 Ok(Job::Load { id, reply }) => {
                     // Whoever asked may have gone; the pin goes with the answer.
-                    let _ = reply.send(load(&self.shared, &self.index, id));
+                    let _ = reply.send(self.load(id));
                 }
                 Ok(Job::Read { ids, reply }) => {
                     let _ = reply.send(self.read(&ids));
@@ -128,7 +128,7 @@ impl Follower {
                     limit,
                     reply,
                 }) => {
-                    let rows = self.index.rows(after, limit).map_err(unreadable);
+                    let rows = self.rows(after, limit);
                     let _ = reply.send(rows.map(|rows| (rows, self.applied.position)));
                 }
                 Ok(Job::Close) => {
@@ -192,16 +192,16 @@ impl Follower {
         self.shared.events.emit(Event::IndexFrozen { reason });
     }
 
-    /// Tries to put a new index in the place of one that cannot be written.
+    /// Tries to put a new index in the place of one that cannot be used.
     fn thaw(&mut self) {
         let Some(frozen) = &mut self.frozen else {
             return;
         };
         match frozen.next(&self.shared) {
             Next::Wait => {}
-            Next::Copy => match frozen::copy(&self.shared, &self.index, self.applied) {
+            Next::Copy => match frozen::replace(frozen, &self.shared, &self.index, self.applied) {
                 Ok(thawed) => {
-                    let reason = format!("it could not be written: {}", frozen.why());
+                    let reason = format!("it could not be used: {}", frozen.why());
                     self.index = thawed.index;
                     self.applied = thawed.applied;
                     // Segments are given back next: those of before would be the wrong ones to keep.
@@ -211,10 +211,10 @@ impl Follower {
                     self.shared.tell_caught_up();
                     self.look();
                 }
-                Err(error) => frozen.failed(&error.to_string()),
+                Err(error) => frozen.failed(&error),
             },
             Next::GiveUp => {
-                let reason = format!("the index could not be written: {}", frozen.why());
+                let reason = format!("the index could not be made anew: {}", frozen.why());
                 self.shared.stop(reason);
             }
         }
@@ -242,14 +242,70 @@ impl Follower {
     /// where it is.
     fn empty_some(&mut self) {
         let (shared, index) = (&self.shared, &self.index);
-        let _ = self.reclaim.step(|id| load(shared, index, id));
+        let _ = self.reclaim.step(|id| {
+            let row = index.read(id).map_err(unreadable)?;
+            taken_in(shared, row, id)
+        });
     }
 
-    fn read(&self, ids: &[QueueId]) -> Result<Vec<Arc<Message>>, StoreError> {
+    /// For a verification, which holds the index itself against the journal.
+    fn rows(&self, after: Option<QueueId>, limit: usize) -> Result<Vec<Row>, StoreError> {
+        match &self.frozen {
+            Some(frozen) => Err(StoreError::Disk(frozen.words())),
+            None => self.index.rows(after, limit).map_err(unreadable),
+        }
+    }
+
+    fn load(&mut self, id: QueueId) -> Result<Option<Loaded>, StoreError> {
+        let row = self.row(id)?;
+        taken_in(&self.shared, row, id)
+    }
+
+    /// From the index, or from the journal while that is frozen.
+    fn row(&mut self, id: QueueId) -> Result<Option<Row>, StoreError> {
+        let read = match self.frozen {
+            None => self.index.read(id),
+            Some(_) => Ok(None),
+        };
+        match self.unless_frozen(read) {
+            Some(row) => Ok(row),
+            None => self.read_frozen(id),
+        }
+    }
+
+    /// What the index answered. None: it is not asked any more. One that cannot be read is made anew, too:
+    /// after a full disk sled may say it at a read first.
+    fn unless_frozen<T>(&mut self, read: Result<T, IndexError>) -> Option<T> {
+        if self.frozen.is_some() {
+            return None;
+        }
+        match read {
+            Ok(read) => Some(read),
+            Err(error) => {
+                self.freeze(format!("it could not be read: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Without the index. None: it is in memory, or gone.
+    fn read_frozen(&mut self, id: QueueId) -> Result<Option<Row>, StoreError> {
+        let found = self.shared.ledger().lookup(id);
+        match (found, &mut self.frozen) {
+            (Lookup::InIndex, Some(frozen)) => {
+                let upto = self.applied.position;
+                let row = frozen.read(&self.shared, &self.index, upto, id);
+                row.map_err(unreadable)
+            }
+            (Lookup::InIndex | Lookup::Here(..) | Lookup::Unknown, _) => Ok(None),
+        }
+    }
+
+    fn read(&mut self, ids: &[QueueId]) -> Result<Vec<Arc<Message>>, StoreError> {
         let mut messages = Vec::with_capacity(ids.len());
         for &id in ids {
             // Before a guard is taken: the commit thread must not wait for the index.
-            let row = self.index.read(id).map_err(unreadable)?;
+            let row = self.row(id)?;
             match self.shared.ledger().lookup(id) {
                 Lookup::Here(message, _) => messages.push(message),
                 Lookup::InIndex => messages.extend(row.map(|row| row.message)),
@@ -259,19 +315,47 @@ impl Follower {
         Ok(messages)
     }
 
-    fn scan(&self, after: Option<QueueId>, limit: usize) -> Result<Scanned, StoreError> {
-        let rows = self.index.rows(after, limit).map_err(unreadable)?;
+    fn scan(&mut self, after: Option<QueueId>, limit: usize) -> Result<Scanned, StoreError> {
+        let read = match self.frozen {
+            None => self.index.rows(after, limit),
+            Some(_) => Ok(Vec::new()),
+        };
+        match self.unless_frozen(read) {
+            Some(rows) => Ok(self.scanned(rows, after, limit)),
+            None => self.scan_frozen(after, limit),
+        }
+    }
+
+    fn scan_frozen(&mut self, after: Option<QueueId>, limit: usize) -> Result<Scanned, StoreError> {
+        let ids = self.shared.ledger().live_after(after, limit);
+        let upto = match ids.len() < limit {
+            true => None,
+            false => ids.last().copied(),
+        };
+        let mut rows = Vec::new();
+        for id in ids {
+            rows.extend(self.read_frozen(id)?);
+        }
+        let messages = self.shared.ledger().merge(rows, after, upto);
+        Ok(Scanned { messages, upto })
+    }
+
+    fn scanned(&self, rows: Vec<Row>, after: Option<QueueId>, limit: usize) -> Scanned {
         let upto = match rows.len() < limit {
             true => None,
             false => rows.last().map(|row| row.message.id),
         };
         let messages = self.shared.ledger().merge(rows, after, upto);
-        Ok(Scanned { messages, upto })
+        Scanned { messages, upto }
     }
 }
 
-fn load(shared: &Arc<Shared>, index: &Index, id: QueueId) -> Result<Option<Loaded>, StoreError> {
-    let row = index.read(id).map_err(unreadable)?;
+/// `row`: what the index has of it.
+fn taken_in(
+    shared: &Arc<Shared>,
+    row: Option<Row>,
+    id: QueueId,
+) -> Result<Option<Loaded>, StoreError> {
     let mut ledger = shared.ledger();
     if let (Some(row), Lookup::InIndex) = (row, ledger.lookup(id)) {
         ledger.take_in(row);

@@ -1,6 +1,8 @@
-//! An index that cannot be written any more, mostly because the disk is full: sled refuses all writes after
-//! one that failed. It is still read; what changes stays in memory and in the journal, which are the
-//! truth anyway; and when there is space it is copied into a new one, which takes its place.
+//! An index that cannot be used any more, mostly because the disk is full: sled refuses all writes after
+//! one that failed. Reads then fail, too, now and then: sled splits and merges its pages, and writes pages out
+//! that were pushed out of its memory, when somebody next comes by, be it to read. So it is not asked any more.
+//! What changes stays in memory and in the journal, which are the truth anyway; the rest is read from the
+//! journal; and when there is space a new index is made out of both and takes its place.
 //!
 //! Meanwhile no mail is accepted and deliveries go on, until memory holds as many changes as it may
 //! (five times [`crate::Options::index_records`]): then outcomes wait, and with them the sessions.
@@ -9,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use relay_smtp::QueueId;
 
-use crate::index::{Applied, Index, IndexError, Update};
+use crate::afresh::Afresh;
+use crate::index::{Applied, Index, IndexError, Position, Row, Update};
 use crate::shared::Shared;
 
 /// Between two attempts to write a new index.
@@ -26,7 +29,10 @@ const FIRST_BYTES: u64 = 16 << 20;
 pub(crate) struct Frozen {
     why: String,
     again: Instant,
+    /// Failed ones, for lack of space not counted.
     attempts: u32,
+    /// From when it is first needed on.
+    afresh: Option<Afresh>,
 }
 
 /// What to do with the index now.
@@ -44,20 +50,47 @@ impl Frozen {
             why,
             again: Instant::now(),
             attempts: 0,
+            afresh: None,
         }
     }
 
     /// Why no mail is accepted.
     pub(crate) fn words(&self) -> String {
         format!(
-            "the index cannot be written ({}); it goes on by itself when there is space",
+            "the index cannot be used ({}); it goes on by itself when there is space",
             self.why
         )
     }
 
     /// So did the attempt at a new one.
-    pub(crate) fn failed(&mut self, why: &str) {
-        why.clone_into(&mut self.why);
+    pub(crate) fn failed(&mut self, error: &IndexError) {
+        self.why = error.to_string();
+        if !error.is_full() {
+            self.attempts += 1;
+        }
+    }
+
+    /// A message that is not in memory. `old`: asked only where the journal cannot tell. None: neither can.
+    pub(crate) fn read(
+        &mut self,
+        shared: &Shared,
+        old: &Index,
+        upto: Position,
+        id: QueueId,
+    ) -> Result<Option<Row>, IndexError> {
+        let path = || shared.layout.journal();
+        let files = |error| IndexError::Files {
+            path: path(),
+            error,
+        };
+        let afresh = match &mut self.afresh {
+            Some(afresh) => afresh,
+            none => none.insert(Afresh::note(shared, upto).map_err(files)?),
+        };
+        match afresh.read(id).map_err(files)? {
+            Some(row) => Ok(Some(row)),
+            None => old.read(id),
+        }
     }
 
     pub(crate) fn why(&self) -> &str {
@@ -76,8 +109,7 @@ impl Frozen {
         if space.is_some_and(|space| space.free_bytes < needed) {
             return Next::Wait;
         }
-        self.attempts += 1;
-        match self.attempts > ATTEMPTS_MAX {
+        match self.attempts >= ATTEMPTS_MAX {
             true => Next::GiveUp,
             false => Next::Copy,
         }
@@ -93,9 +125,10 @@ pub(crate) struct Thawed {
     pub(crate) needed: Option<u32>,
 }
 
-/// Writes a new index out of the old one and of what it lacks, and names it in CURRENT. Until then the
-/// old one is in use; a stop leaves that, and the journal from where it stood.
-pub(crate) fn copy(
+/// Writes a new index and names it in CURRENT. Until then a stop leaves the old one, and the journal from where
+/// it stood.
+pub(crate) fn replace(
+    frozen: &mut Frozen,
     shared: &Shared,
     old: &Index,
     old_applied: Applied,
@@ -111,45 +144,59 @@ pub(crate) fn copy(
     if path.exists() {
         layout.remove_index(number + 1).map_err(files)?;
     }
-    let new = Index::open(&*options.device, &path, options.index_cache_bytes)?;
+    let made = Index::open(&*options.device, &path, options.index_cache_bytes).and_then(|new| {
+        let (applied, needed) = fill(&new, frozen, shared, old, old_applied, || {
+            layout.write_current(number + 1).map_err(files)
+        })?;
+        Ok(Thawed {
+            index: new,
+            applied,
+            needed,
+        })
+    });
+    // Removed at the next start if not now. A half-made one must not keep space from the next attempt.
+    let _ = layout.remove_index(match &made {
+        Ok(_) => number,
+        Err(_) => number + 1,
+    });
+    made
+}
+
+/// First what memory does not have, then what it has; `name` makes it the one in use.
+fn fill(
+    new: &Index,
+    frozen: &mut Frozen,
+    shared: &Shared,
+    old: &Index,
+    old_applied: Applied,
+    name: impl FnOnce() -> Result<(), IndexError>,
+) -> Result<(Applied, Option<u32>), IndexError> {
     let ids = shared.ledger().begin_copy();
     for ids in ids.chunks(BATCH) {
-        let rows = ids.iter().map(|id| read(old, *id));
-        new.apply(&rows.collect::<Result<Vec<_>, _>>()?, old_applied)?;
+        let rows = ids.iter().map(|id| {
+            let missing = || IndexError::Damaged(format!("message {id} is missing"));
+            let row = frozen.read(shared, old, old_applied.position, *id)?;
+            let row = row.ok_or_else(missing)?;
+            Ok(Update::Put {
+                message: row.message,
+                place: row.place,
+                old_parts: 0,
+            })
+        });
+        new.apply(&rows.collect::<Result<Vec<_>, IndexError>>()?, old_applied)?;
     }
     let changes = shared.ledger().begin_apply();
     let made = new
         .apply(&changes.updates, changes.applied)
-        .and_then(|parts| {
-            layout
-                .write_current(number + 1)
-                .map_err(files)
-                .map(|()| parts)
-        });
+        .and_then(|parts| name().map(|()| parts));
     match made {
         Ok(parts) => {
             shared.ledger().end_apply(&changes, &parts);
-            // Removed at the next start if not now.
-            let _ = layout.remove_index(number);
-            Ok(Thawed {
-                index: new,
-                applied: changes.applied,
-                needed: changes.needed,
-            })
+            Ok((changes.applied, changes.needed))
         }
         Err(error) => {
             shared.ledger().undo_apply(&changes);
             Err(error)
         }
     }
-}
-
-fn read(index: &Index, id: QueueId) -> Result<Update, IndexError> {
-    let missing = || IndexError::Damaged(format!("message {id} is missing"));
-    let row = index.read(id)?.ok_or_else(missing)?;
-    Ok(Update::Put {
-        message: row.message,
-        place: row.place,
-        old_parts: 0,
-    })
 }

@@ -55,6 +55,18 @@ pub(crate) struct Row {
     pub(crate) parts: u16,
 }
 
+impl Row {
+    /// As the index would have it.
+    pub(crate) fn new(message: Arc<Message>, place: Place) -> Row {
+        let parts = parts(to_bytes(&message, place).len());
+        Row {
+            message,
+            place,
+            parts,
+        }
+    }
+}
+
 /// What the index is told to become. `old_parts`: what it has of the message now, 0 for nothing.
 #[derive(Debug)]
 pub(crate) enum Update {
@@ -83,6 +95,23 @@ pub(crate) enum IndexError {
         "sled does not sync through our fdatasync: this relayd was linked wrongly and could lose mail"
     )]
     NotHooked,
+}
+
+impl IndexError {
+    /// There was no space: what failed may go well when there is.
+    pub(crate) fn is_full(&self) -> bool {
+        let error = match self {
+            IndexError::Files { error, .. } | IndexError::Sled(sled::Error::Io(error)) => error,
+            IndexError::Sled(_)
+            | IndexError::Panic(_)
+            | IndexError::Damaged(_)
+            | IndexError::NotHooked => return false,
+        };
+        matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
 }
 
 #[derive(Debug)]
@@ -328,14 +357,9 @@ fn add_to_batch(batch: &mut sled::Batch, update: &Update) -> u16 {
             place,
             old_parts,
         } => {
-            let mut bytes = to_postcard(&(place, &**message));
-            if !message.detours.is_empty() {
-                bytes.extend_from_slice(&to_postcard(&message.detours));
-            }
-            let pieces = bytes.chunks(PART_BYTES);
-            let parts = u16::try_from(pieces.len())
-                .expect("a record is at most 1 GiB and most of it the body: 200 MB of state never");
-            for (part, piece) in (0..parts).zip(pieces) {
+            let bytes = to_bytes(message, *place);
+            let parts = parts(bytes.len());
+            for (part, piece) in (0..parts).zip(bytes.chunks(PART_BYTES)) {
                 let mut value = Vec::with_capacity(piece.len() + 2);
                 if part == 0 {
                     value.extend_from_slice(&parts.to_le_bytes());
@@ -355,6 +379,19 @@ fn add_to_batch(batch: &mut sled::Batch, update: &Update) -> u16 {
             0
         }
     }
+}
+
+fn to_bytes(message: &Message, place: Place) -> Vec<u8> {
+    let mut bytes = to_postcard(&(place, message));
+    if !message.detours.is_empty() {
+        bytes.extend_from_slice(&to_postcard(&message.detours));
+    }
+    bytes
+}
+
+fn parts(bytes: usize) -> u16 {
+    u16::try_from(bytes.div_ceil(PART_BYTES))
+        .expect("a record is at most 1 GiB and most of it the body: 200 MB of state never")
 }
 
 fn key(id: QueueId, part: u16) -> [u8; 11] {

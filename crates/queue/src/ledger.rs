@@ -332,6 +332,11 @@ impl Ledger {
         self.facts.ids().filter(clean).collect()
     }
 
+    /// Unfinished messages after this one, in order, at most so many.
+    pub(crate) fn live_after(&self, after: Option<QueueId>, limit: usize) -> Vec<QueueId> {
+        self.facts.ids_after(after).take(limit).collect()
+    }
+
     /// Lays what is newer here over rows of the index that cover the ids after `after` up to `upto`
     /// (None: to the end).
     pub(crate) fn merge(

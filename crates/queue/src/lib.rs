@@ -4,6 +4,7 @@
 //! It never decides when or whether something is tried, and never speaks to a peer.
 
 pub mod admit;
+mod afresh;
 mod big;
 pub mod body;
 mod brief;

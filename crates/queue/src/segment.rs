@@ -181,6 +181,25 @@ pub(crate) fn read_body(directory: &Path, place: Place, offset: u32) -> io::Resu
     Ok(Some(Bytes::from(body)))
 }
 
+/// Reads the record at `offset` of its segment. None: there is none that can be read.
+pub(crate) fn read_record(
+    directory: &Path,
+    stamp: Stamp,
+    offset: u32,
+) -> io::Result<Option<Record>> {
+    let file = File::open(path(directory, stamp.segment))?;
+    let at = u64::from(offset);
+    let mut bytes = vec![0; record::HEADER_BYTES];
+    file.read_exact_at(&mut bytes, at)?;
+    let rest = file.metadata()?.len().saturating_sub(at);
+    let Some(length) = record::stated_len(&bytes, stamp).filter(|len| *len as u64 <= rest) else {
+        return Ok(None);
+    };
+    bytes.resize(length, 0);
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(record::read(&bytes, stamp, offset).ok())
+}
+
 /// A segment read whole, for recovery.
 #[derive(Debug)]
 pub(crate) struct Image {
