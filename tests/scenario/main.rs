@@ -17,6 +17,7 @@ mod flush_forces_sending;
 mod greylisted_with_hint;
 mod killed_after_250;
 mod moved;
+mod many_refused_alike;
 mod no_mail_accepted_there;
 mod operator_holds_and_bounces;
 mod policy_explains_offline;

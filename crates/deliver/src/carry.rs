@@ -19,10 +19,11 @@ use tokio::sync::mpsc;
 
 use crate::hosts::{Hosts, NoHost};
 use crate::job::{Job, Prepared};
-use crate::judge::{Judged, flow, judge, judge_refusal};
+use crate::judge::{Judged, alike, flow, judge, judge_refusal, news_of};
 use crate::link::{Flow, FromSession};
 use crate::open::{AllSuspended, Peer, Refusal, Target, source_for};
 use crate::outgoing::Outgoing;
+use crate::scope::{Place, unsuppress};
 use crate::settle::{Said, Verdict};
 use crate::world::{Settings, World};
 
@@ -136,6 +137,7 @@ impl Carrier {
             self.close(peer).await;
         }
         let mut last: Option<(Refusal, Decision)> = None;
+        let mut failed = Vec::new();
         loop {
             let (candidate, address) = match attempt.hosts.next(&self.world.router).await {
                 Ok(host) => host,
@@ -154,6 +156,10 @@ impl Carrier {
                 }
                 Err(NoHost::TriedEnough) => {
                     if let Some((refusal, decision)) = last {
+                        if alike(&failed) {
+                            let rule = decision.rule.name.clone();
+                            self.send_flow(Flow::HostsFailAlike { rule }).await;
+                        }
                         attempt.refuse_all(&refusal, &decision);
                     }
                     return None;
@@ -194,6 +200,7 @@ impl Carrier {
             self.tell(attempt, &decision, &refusal.said, refusal.source)
                 .await;
             let news = news_of(&refusal, &decision);
+            failed.push((candidate.host.clone(), decision.category, news));
             if news == SiteNews::Crowded {
                 self.send_flow(Flow::TooManyConnections).await;
             }
@@ -270,7 +277,7 @@ impl Carrier {
         peer.messages += 1;
         attempt.news = SiteNews::Good;
         let now = self.world.clock.now();
-        let judged: Vec<Judged> = chunk
+        let mut judged: Vec<Judged> = chunk
             .into_iter()
             .zip(outcomes)
             .map(|(index, outcome)| judge(settings, job, &peer, index, outcome, now))
@@ -281,9 +288,24 @@ impl Carrier {
         {
             crash::at(CrashPoint::PeerSaid250);
         }
+        self.raise(job, &mut judged, peer.source).await;
         self.remember_source(job, &judged, peer.source);
         let rest = self.sort(judged, attempt, peer.source).await;
         self.go_on(rest, peer, attempt).await
+    }
+
+    /// What others were told may make more of it than this recipient's end.
+    async fn raise(&mut self, job: &Job, judged: &mut [Judged], source: Option<IpAddr>) {
+        let now = self.world.clock.now();
+        let place = Place {
+            site: &self.site.0,
+            source,
+            now,
+        };
+        let unbelieved = self.world.scope.raise(&place, job, judged);
+        if !unbelieved.is_empty() {
+            unsuppress(&*self.world.suppressions, unbelieved, now).await;
+        }
     }
 
     /// How many recipients the next transaction may have.
@@ -399,7 +421,8 @@ impl Carrier {
         said: &Said,
         source: Option<IpAddr>,
     ) {
-        let alert = matches!(decision.action, Action::Alert | Action::Hold);
+        let alert = matches!(decision.action, Action::Alert | Action::Hold)
+            || relay_policy::scope::rule(&decision.rule.name).is_some();
         let flow = flow(decision, source);
         if (flow.is_none() && !alert) || attempt.told.contains(&decision.rule.name) {
             return;
@@ -626,21 +649,6 @@ fn loops(settings: &Settings, job: &Job) -> Option<Refusal> {
         source: None,
         tls: None,
     })
-}
-
-/// What a refused session says of the site: one that tells us to come with fewer is not dead.
-fn news_of(refusal: &Refusal, decision: &Decision) -> SiteNews {
-    match (&refusal.said, decision.category) {
-        (
-            Said::Failure {
-                failure: Failure::SourceSuspended,
-                ..
-            },
-            _,
-        ) => SiteNews::Neutral,
-        (Said::Reply(_), Category::TooManyConnections | Category::RateLimited) => SiteNews::Crowded,
-        (Said::Reply(_) | Said::Failure { .. }, _) => SiteNews::Unreachable,
-    }
 }
 
 fn no_source(target: &Target<'_>) -> Refusal {

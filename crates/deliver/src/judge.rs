@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relay_policy::{Action, Context, Decision, Stimulus, TlsInUse, decide};
+use relay_policy::{Action, Category, Context, Decision, Stimulus, TlsInUse, decide};
+use relay_schedule::scheduler::SiteNews;
+use relay_smtp::Failure;
 use relay_smtp::client::Outcome;
 
 use crate::job::Job;
@@ -91,6 +93,33 @@ fn stimulus(said: &Said) -> Stimulus<'_> {
     match said {
         Said::Reply(reply) => Stimulus::Reply(reply),
         Said::Failure { failure, .. } => Stimulus::Failure(*failure),
+    }
+}
+
+/// Whether several hosts could not be used for one reason: then it is the site. One host may fail by
+/// chance, and the scheduler counts that.
+pub(crate) fn alike(failed: &[(String, Category, SiteNews)]) -> bool {
+    let Some((host, category, _)) = failed.first() else {
+        return false;
+    };
+    let same = |(_, of, news): &(String, Category, SiteNews)| {
+        of == category && *news == SiteNews::Unreachable
+    };
+    failed.iter().all(same) && failed.iter().any(|(other, ..)| other != host)
+}
+
+/// What a refused session says of the site: one that tells us to come with fewer is not dead.
+pub(crate) fn news_of(refusal: &Refusal, decision: &Decision) -> SiteNews {
+    match (&refusal.said, decision.category) {
+        (
+            Said::Failure {
+                failure: Failure::SourceSuspended,
+                ..
+            },
+            _,
+        ) => SiteNews::Neutral,
+        (Said::Reply(_), Category::TooManyConnections | Category::RateLimited) => SiteNews::Crowded,
+        (Said::Reply(_) | Said::Failure { .. }, _) => SiteNews::Unreachable,
     }
 }
 

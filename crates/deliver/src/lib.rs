@@ -18,6 +18,7 @@ mod outcome;
 mod outgoing;
 mod report;
 pub mod run;
+pub mod scope;
 pub mod settle;
 pub mod sign;
 mod suppress;

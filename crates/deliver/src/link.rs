@@ -50,6 +50,10 @@ pub enum Flow {
         rule: String,
         how_long: Duration,
     },
+    /// All hosts that an attempt may try failed for one reason.
+    HostsFailAlike {
+        rule: String,
+    },
     /// The site took this many recipients and refused the next one.
     RecipientsPerTransaction(u32),
     /// The site ended the session after this many messages.

@@ -223,9 +223,10 @@ impl Delivery {
         jobs::site_of(&self.world, hop).await.0
     }
 
-    /// The rule of this name in the table in force.
+    /// The rule of this name in the table in force, or built in.
     pub fn rule(&self, name: &str) -> Option<Arc<Rule>> {
-        self.world.settings.load().table.rule(name)
+        let in_table = self.world.settings.load().table.rule(name);
+        in_table.or_else(|| relay_policy::scope::rule(name))
     }
 
     /// After `world.settings` was exchanged: limits, hosts and next hops anew.

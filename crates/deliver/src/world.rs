@@ -13,6 +13,7 @@ use relay_suppression::Suppressions;
 
 use crate::dial::Dialer;
 use crate::homes::Homes;
+use crate::scope::SharedScope;
 use crate::sign::Signers;
 use crate::tls::TlsClient;
 
@@ -26,6 +27,7 @@ pub struct World {
     pub dialer: Arc<dyn Dialer>,
     pub tls: TlsClient,
     pub homes: Homes,
+    pub scope: SharedScope,
     /// Where what was learned of sites is kept over a restart; None: nowhere.
     pub sites_file: Option<PathBuf>,
     /// Exchanged as a whole by a reload; a dispatch works with what it found when it began.

@@ -193,6 +193,7 @@ impl Scene {
             dialer: Arc::new(To(self.address)),
             tls: TlsClient::with_roots(roots).unwrap(),
             homes: Default::default(),
+            scope: Default::default(),
             sites_file: None,
             settings: ArcSwap::from_pointee(Settings {
                 config: Arc::new(config),

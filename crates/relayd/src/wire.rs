@@ -105,6 +105,7 @@ impl Running {
             dialer,
             tls: TlsClient::new(Vec::new()).map_err(StartError::System)?,
             homes: Default::default(),
+            scope: Default::default(),
             sites_file: Some(config.state.dir.join("sites.json")),
             settings: ArcSwap::from_pointee(relay_deliver::world::Settings {
                 config: config.clone(),

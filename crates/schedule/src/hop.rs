@@ -1,5 +1,7 @@
 //! The health of a site: failures in a row, suspension, the probe that reopens it.
 
+use std::sync::Arc;
+
 use rand::RngExt;
 
 use crate::time::{MINUTE, Micros};
@@ -17,6 +19,8 @@ pub(crate) struct Health {
     /// When the last suspension began; dispatches given out before it say nothing new.
     since: Micros,
     until: Micros,
+    /// By which all hosts failed alike.
+    rule: Option<Arc<str>>,
 }
 
 /// What the site may have.
@@ -42,7 +46,10 @@ impl Health {
 
     /// Why the site is suspended.
     pub(crate) fn words(&self) -> String {
-        format!("{} failed connections in a row", self.failures)
+        match &self.rule {
+            Some(rule) => format!("{rule} (all hosts fail alike)"),
+            None => format!("{} failed connections in a row", self.failures),
+        }
     }
 
     /// A host was reached.
@@ -50,10 +57,22 @@ impl Health {
         *self = Health::default();
     }
 
+    /// Several hosts failed one dispatch for one reason. That is no chance: it counts as the third in a row.
+    pub(crate) fn all_failed(&mut self, rule: Arc<str>, now: Micros, rng: &mut impl rand::Rng) {
+        match self.state(now) {
+            State::Suspended(_) => {}
+            State::Well | State::Probing => {
+                self.failures = self.failures.max(FAILURES_MAX - 1);
+                self.failed(now, now, rng);
+                self.rule = Some(rule);
+            }
+        }
+    }
+
     /// No host was reached by a dispatch that was given out at `assigned`. The pause is stretched by
     /// up to a tenth, so that sites that died together are not probed together.
     pub(crate) fn failed(&mut self, assigned: Micros, now: Micros, rng: &mut impl rand::Rng) {
-        if self.failures >= FAILURES_MAX && assigned < self.since {
+        if self.failures >= FAILURES_MAX && assigned <= self.since {
             return;
         }
         self.failures = self.failures.saturating_add(1);
@@ -96,6 +115,29 @@ mod tests {
         }
         health.good();
         assert_eq!(health.state(now), State::Well);
+    }
+
+    #[test]
+    fn several_hosts_that_fail_alike_suspend_at_once_and_the_dispatch_itself_adds_nothing() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let (mut health, start) = (Health::default(), 100 * SECOND);
+        let mut now = start;
+        for minutes in [1, 2] {
+            health.all_failed("connection-refused".into(), now, &mut rng);
+            let suspended = health.state(now);
+            let State::Suspended(until) = suspended else {
+                panic!("not suspended");
+            };
+            assert!((minutes * MINUTE..=minutes * MINUTE * 11 / 10).contains(&(until - now)));
+            health.failed(now, now, &mut rng);
+            health.all_failed("banner-timeout".into(), now + 1, &mut rng);
+            assert_eq!(health.state(now), suspended);
+            assert_eq!(health.words(), "connection-refused (all hosts fail alike)");
+            now = until;
+        }
+        health.good();
+        health.failed(now, now, &mut rng);
+        assert_eq!(health.words(), "1 failed connections in a row");
     }
 
     #[test]

@@ -114,6 +114,12 @@ pub enum Event {
         /// The rule's name, or the operator's word.
         rule: Arc<str>,
     },
+    /// All hosts of the site failed an attempt for the same reason: it need not be found out by further
+    /// messages. What the attempt itself reports comes after this.
+    HostsFailAlike {
+        site: SiteId,
+        rule: Arc<str>,
+    },
     /// One source address pauses towards the site, the others go on. Where there is only one, or the
     /// kernel chooses, the site pauses.
     SuspendSource {
@@ -350,6 +356,9 @@ impl Scheduler {
             Event::Suspend { site, until, rule } => {
                 let pause = Pause::new(time::due(until), rule, now);
                 self.site_named(site).pause = Some(pause);
+            }
+            Event::HostsFailAlike { site, rule } => {
+                self.hosts_fail_alike(site, rule, now, actions);
             }
             Event::SuspendSource {
                 site,

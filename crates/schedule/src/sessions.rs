@@ -282,18 +282,51 @@ impl Scheduler {
             (SiteNews::Unreachable, State::Well | State::Suspended(_) | State::Probing) => {
                 entry.window.failure();
                 entry.health.failed(assigned, now, &mut self.rng);
-                let after = entry.health.state(now);
-                if let State::Suspended(until) = after
-                    && after != before
-                {
-                    actions.push(Action::Suspended {
-                        site: entry.id.clone(),
-                        until: time::timestamp(until),
-                        why: entry.health.words(),
-                    });
-                    self.probe_failed(site);
-                }
+                self.tell_suspended(site, before, now, actions);
             }
+        }
+    }
+
+    pub(crate) fn hosts_fail_alike(
+        &mut self,
+        site: SiteId,
+        rule: Arc<str>,
+        now: Micros,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(&site) = self.site_numbers.get(&site) else {
+            return;
+        };
+        let Some(entry) = self.sites.get_mut(&site) else {
+            return;
+        };
+        let before = entry.health.state(now);
+        entry.health.all_failed(rule, now, &mut self.rng);
+        self.touched.insert(site);
+        self.tell_suspended(site, before, now, actions);
+    }
+
+    /// Says so where the site's health has just become such that nothing goes there.
+    fn tell_suspended(
+        &mut self,
+        site: SiteRef,
+        before: State,
+        now: Micros,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(entry) = self.sites.get(&site) else {
+            return;
+        };
+        let after = entry.health.state(now);
+        if let State::Suspended(until) = after
+            && after != before
+        {
+            actions.push(Action::Suspended {
+                site: entry.id.clone(),
+                until: time::timestamp(until),
+                why: entry.health.words(),
+            });
+            self.probe_failed(site);
         }
     }
 

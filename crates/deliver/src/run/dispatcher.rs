@@ -361,6 +361,10 @@ impl Dispatcher {
             Flow::SuspendDestination { rule, how_long } => {
                 self.suspend(site, after(now, how_long), Arc::from(rule));
             }
+            Flow::HostsFailAlike { rule } => {
+                let rule = Arc::from(rule);
+                self.tell(Event::HostsFailAlike { site, rule });
+            }
             Flow::RecipientsPerTransaction(most) => {
                 self.learn(site, Lesson::RecipientsPerTransaction(most));
             }
@@ -422,6 +426,7 @@ impl Dispatcher {
         self.world.events.emit(Told::SiteResumed {
             site: site.0.to_string(),
         });
+        self.world.scope.believe(&site.0, self.world.clock.now());
         self.tell(Event::Resume { site });
         self.save_soon();
     }

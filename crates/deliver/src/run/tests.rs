@@ -172,6 +172,7 @@ fn world() -> Arc<World> {
         dialer: Arc::new(TcpDialer),
         tls: TlsClient::with_roots(rustls::RootCertStore::empty()).unwrap(),
         homes: Default::default(),
+        scope: Default::default(),
         sites_file: None,
         settings: ArcSwap::from_pointee(settings(config)),
     })

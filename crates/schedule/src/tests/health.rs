@@ -44,6 +44,32 @@ fn three_failures_suspend_a_site_and_one_probe_reopens_it() {
 }
 
 #[test]
+fn hosts_that_all_fail_alike_suspend_the_site_by_their_first_message() {
+    check(
+        101,
+        "
+        add 1 d.test
+        = resolve d.test
+        add 2 d.test
+        site d.test S connections=1
+        = open s1 S by d.test
+        ready s1
+        = assign s1 1
+        alike S
+        = suspended S
+        done s1 1 again=+900 unreachable
+        closed s1
+        T +59
+        T +7.1
+        = open s2 S by d.test
+        ready s2
+        = assign s2 2
+        done s2 2 good
+        = resumed S",
+    );
+}
+
+#[test]
 fn a_failed_probe_leaves_the_site_suspended_for_longer() {
     let dead = "
         add 1 d.test

@@ -183,6 +183,10 @@ impl Play {
                 until: self.at(rest[1]),
                 rule: rule(),
             },
+            "alike" => Event::HostsFailAlike {
+                site: site(rest[0]),
+                rule: rule(),
+            },
             "slow" => Event::Slow {
                 site: site(rest[0]),
                 until: self.at(rest[1]),

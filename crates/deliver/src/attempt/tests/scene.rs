@@ -232,6 +232,7 @@ impl Scene {
             dialer: net.clone(),
             tls: TlsClient::with_roots(rustls::RootCertStore::empty()).unwrap(),
             homes: Default::default(),
+            scope: Default::default(),
             sites_file: None,
             settings: ArcSwap::from_pointee(Settings {
                 config: Arc::new(config),

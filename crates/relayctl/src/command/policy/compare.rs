@@ -57,9 +57,12 @@ pub struct Found {
 impl Comparison {
     /// Adds an entry; what is no decision of the policy is passed over.
     pub fn add(&mut self, entry: &Entry, candidate: &Table) {
-        // An operator's act is no rule's.
-        let by_operator = entry.rule.as_deref() == Some("operator");
-        if !entry.is_decision() || by_operator {
+        // An operator's act is no rule's, and what many replies led to is not in one of them.
+        let of_no_table = entry
+            .rule
+            .as_deref()
+            .is_some_and(|rule| rule == "operator" || relay_policy::scope::rule(rule).is_some());
+        if !entry.is_decision() || of_no_table {
             return;
         }
         self.looked_at += 1;
