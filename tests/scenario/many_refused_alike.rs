@@ -61,8 +61,7 @@ fn a_site_that_suddenly_knows_nobody_is_not_believed_and_its_users_stay_off_the_
     until("all get it", || {
         (mx.recipients().len() == all.len()).then_some(())
     });
-    drop(mx);
-    let _broken = network.mx(2, "RCPT => 550 5.1.1 No such user here");
+    mx.rescript("RCPT => 550 5.1.1 No such user here");
 
     // One by one, so that some bounce and are suppressed before it is noticed.
     for user in &all[..5] {
