@@ -72,7 +72,7 @@ impl Health {
     /// No host was reached by a dispatch that was given out at `assigned`. The pause is stretched by
     /// up to a tenth, so that sites that died together are not probed together.
     pub(crate) fn failed(&mut self, assigned: Micros, now: Micros, rng: &mut impl rand::Rng) {
-        if self.failures >= FAILURES_MAX && assigned <= self.since {
+        if self.failures >= FAILURES_MAX && assigned < self.since {
             return;
         }
         self.failures = self.failures.saturating_add(1);
@@ -129,7 +129,7 @@ mod tests {
                 panic!("not suspended");
             };
             assert!((minutes * MINUTE..=minutes * MINUTE * 11 / 10).contains(&(until - now)));
-            health.failed(now, now, &mut rng);
+            health.failed(now - 1, now, &mut rng);
             health.all_failed("banner-timeout".into(), now + 1, &mut rng);
             assert_eq!(health.state(now), suspended);
             assert_eq!(health.words(), "connection-refused (all hosts fail alike)");

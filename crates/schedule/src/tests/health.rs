@@ -55,7 +55,8 @@ fn hosts_that_all_fail_alike_suspend_the_site_by_their_first_message() {
         = open s1 S by d.test
         ready s1
         = assign s1 1
-        alike S
+        T +1
+        alike S +0 refused
         = suspended S
         done s1 1 again=+900 unreachable
         closed s1
