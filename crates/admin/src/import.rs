@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use relay_observe::Event;
 use relay_queue::{Message, RecipientState, StoreError};
+use relay_smtp::QueueId;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
@@ -57,7 +58,9 @@ pub async fn import(world: &Arc<AdminWorld>, lines: &[u8]) -> Result<Imported, A
             continue;
         }
         let world = Arc::clone(world);
-        at_work.spawn(async move { (number, one(&world, &line).await) });
+        // Here, not in the task: messages keep the order that they had.
+        let id = world.store.next_id();
+        at_work.spawn(async move { (number, one(&world, &line, id).await) });
         if at_work.len() >= AT_ONCE
             && let Some(done) = at_work.join_next().await
         {
@@ -112,8 +115,8 @@ fn note(
     }
 }
 
-/// Takes one message over.
-async fn one(world: &AdminWorld, line: &MessageLine) -> Result<Became, Trouble> {
+/// Takes one message over, under a new id.
+async fn one(world: &AdminWorld, line: &MessageLine, id: QueueId) -> Result<Became, Trouble> {
     let body = line.body().map_err(Trouble::Line)?;
     let origin = line.origin(&body);
     let now = world.clock.now();
@@ -129,7 +132,6 @@ async fn one(world: &AdminWorld, line: &MessageLine) -> Result<Became, Trouble> 
     {
         return Ok(Became::Known);
     }
-    let id = world.store.next_id();
     let mut message = line.message(id).map_err(Trouble::Line)?;
     for state in &mut message.recipients {
         remember_origin(state, line, now);
