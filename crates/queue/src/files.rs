@@ -9,9 +9,9 @@ use std::sync::Arc;
 use crate::device::{Device, write_synced};
 
 /// What stands in `VERSION`: the layout of the directory and the record format.
-pub(crate) const VERSION: &str = "3";
-/// Without some kinds of records; else the same.
-pub(crate) const OLDER_VERSIONS: [&str; 2] = ["1", "2"];
+pub(crate) const VERSION: &str = "4";
+/// Without some kinds of records, or without footers; else the same.
+pub(crate) const OLDER_VERSIONS: [&str; 3] = ["1", "2", "3"];
 
 /// Paths in the state directory, and the disk that it is on.
 #[derive(Clone, Debug)]

@@ -9,10 +9,12 @@ use relay_observe::crash::{self, CrashPoint};
 use relay_smtp::QueueId;
 
 use crate::device::Device;
+use crate::footer::Footer;
 use crate::gather::Gather;
 use crate::index::Position;
 use crate::record::{Encoded, Kind, Place};
-use crate::segment::{FIRST_RECORD, Segment, path};
+use crate::segment::{Before, FIRST_RECORD, Segment, path};
+use crate::shared::Options;
 
 /// A buffer that one busy moment has blown up is given back.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
@@ -27,6 +29,9 @@ pub(crate) struct Journal {
     /// wait for a commit must not wait for them.
     next: Option<JoinHandle<io::Result<Segment>>>,
     write: Gather,
+    /// Of the segment that is written to.
+    footer: Footer,
+    footer_parts: u32,
 }
 
 /// What has been made durable.
@@ -60,19 +65,23 @@ impl AppendError {
 impl Journal {
     /// Begins a new segment: what lies in the earlier ones is sealed.
     pub(crate) fn begin(
-        device: &Arc<dyn Device>,
+        options: &Options,
         directory: &Path,
         number: u32,
-        segment_bytes: u32,
         highest: Option<QueueId>,
     ) -> io::Result<Journal> {
+        let (device, segment_bytes) = (&options.device, options.segment_bytes);
+        // What lies behind the last record of the segment before was cut off, and the cut synced.
+        let before = Before { highest, end: None };
         Ok(Journal {
             device: device.clone(),
             directory: directory.to_owned(),
             segment_bytes,
-            segment: Segment::create(device, directory, number, segment_bytes, highest)?,
+            segment: Segment::create(device, directory, number, segment_bytes, before)?,
             next: None,
             write: Gather::default(),
+            footer: new_footer(segment_bytes, options.footer_parts),
+            footer_parts: options.footer_parts,
         })
     }
 
@@ -107,6 +116,9 @@ impl Journal {
         // time: it is never tried again.
         self.segment.sync().map_err(AppendError::Failed)?;
         self.segment.end += bytes as u32;
+        for (kind, record) in records {
+            self.footer.add(record.bare(*kind));
+        }
         // Frees the bodies: their callers may be done with them soon.
         self.write.clear(BUFFER_KEPT_BYTES);
         if self.next.is_none() && self.segment.room() < self.segment_bytes as usize / 2 {
@@ -123,19 +135,19 @@ impl Journal {
     fn make_next(&mut self) {
         let (device, directory) = (self.device.clone(), self.directory.clone());
         let (number, size) = (self.segment.stamp.segment + 1, self.segment_bytes);
-        let make = move || Segment::create(&device, &directory, number, size, None);
+        let make = move || Segment::create(&device, &directory, number, size, Before::default());
         let thread = std::thread::Builder::new().name("queue-segment".to_owned());
         self.next = thread.spawn(make).ok();
     }
 
-    fn take_next(&mut self, size: u32, highest: Option<QueueId>) -> io::Result<Segment> {
+    fn take_next(&mut self, size: u32, before: Before) -> io::Result<Segment> {
         let number = self.segment.stamp.segment + 1;
         let Some(making) = self.next.take() else {
-            return Segment::create(&self.device, &self.directory, number, size, highest);
+            return Segment::create(&self.device, &self.directory, number, size, before);
         };
         let made = making.join();
         let mut next = made.unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))?;
-        match next.begin(size, highest) {
+        match next.begin(size, before) {
             Ok(()) => Ok(next),
             Err(error) => {
                 // As if it had not been made: its number is wanted again.
@@ -150,10 +162,17 @@ impl Journal {
     fn roll(&mut self, bytes: usize, highest: Option<QueueId>) -> Result<(), AppendError> {
         let size = u32::try_from(bytes + FIRST_RECORD as usize)
             .expect("a commit is at most 8 MiB and one record, which is at most 1 GiB");
+        let before = Before {
+            highest,
+            end: Some(self.segment.end),
+        };
         let next = self
-            .take_next(size.max(self.segment_bytes), highest)
+            .take_next(size.max(self.segment_bytes), before)
             .map_err(AppendError::of)?;
-        self.segment.trim().map_err(AppendError::Failed)?;
+        let of_next = new_footer(next.size, self.footer_parts);
+        let footer = std::mem::replace(&mut self.footer, of_next).finish(&self.segment);
+        let sealed = self.segment.seal(footer.as_deref());
+        sealed.map_err(AppendError::Failed)?;
         self.segment = next;
         Ok(())
     }
@@ -174,6 +193,10 @@ impl Journal {
             AppendError::Failed(error) => AppendError::Failed(error),
         }
     }
+}
+
+fn new_footer(segment_bytes: u32, parts: u32) -> Footer {
+    Footer::new((segment_bytes / parts.max(1)) as usize)
 }
 
 impl Drop for Journal {

@@ -18,6 +18,7 @@ mod facts;
 pub mod fair;
 mod files;
 mod follow;
+mod footer;
 mod frozen;
 mod gather;
 mod ids;

@@ -95,7 +95,7 @@ impl Kind {
         }
     }
 
-    fn read(byte: u8) -> Option<Kind> {
+    pub(crate) fn read(byte: u8) -> Option<Kind> {
         Some(match byte {
             1 => Kind::Accepted,
             2 => Kind::Progress,
@@ -348,6 +348,23 @@ impl Encoded {
         HEADER_BYTES + self.head.len() + self.body_bytes as usize + TRAILER_BYTES
     }
 
+    pub(crate) fn bare(&self, kind: Kind) -> Bare<'_> {
+        Bare {
+            kind: self.on_disk(kind),
+            id: self.id,
+            head: &self.head,
+            body_bytes: self.body_bytes,
+            sums: self.bodies.iter().map(|(_, crc)| *crc).collect(),
+        }
+    }
+
+    fn on_disk(&self, kind: Kind) -> Kind {
+        match self.in_file {
+            Some(_) => kind.big(),
+            None => kind,
+        }
+    }
+
     /// Adds the record to a write that begins at `write_start` of the segment, and tells where its
     /// bodies will lie.
     pub(crate) fn add_to(
@@ -357,10 +374,7 @@ impl Encoded {
         stamp: Stamp,
         write_start: u32,
     ) -> Vec<Place> {
-        let kind = match self.in_file {
-            Some(_) => kind.big(),
-            None => kind,
-        };
+        let kind = self.on_disk(kind);
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend_from_slice(&MAGIC);
         header.extend_from_slice(&[kind.version().max(self.version), kind as u8, 0, 0]);
@@ -386,6 +400,34 @@ impl Encoded {
         places.extend(self.in_file.map(|in_file| in_file.place(segment)));
         write.copy(&self.crc.to_le_bytes());
         places
+    }
+}
+
+/// A record without its bodies: what a segment's footer keeps of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bare<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) id: QueueId,
+    pub(crate) head: &'a [u8],
+    /// Of all bodies.
+    pub(crate) body_bytes: u32,
+    /// crc32c of each body.
+    pub(crate) sums: Vec<u32>,
+}
+
+impl Bare<'_> {
+    /// What the record at `offset` of the segment did, and how many bytes it has there.
+    pub(crate) fn read(&self, segment: u32, offset: u32) -> Option<(Change, u32)> {
+        let body_at = u32::try_from(HEADER_BYTES + self.head.len()).ok()?;
+        let len = body_at.checked_add(self.body_bytes)?;
+        let len = len.checked_add(TRAILER_BYTES as u32)?;
+        let body_at = offset.checked_add(body_at)?;
+        let bodies = Bodies::Known {
+            bytes: self.body_bytes,
+            sums: &self.sums,
+        };
+        let change = read_change(self.kind, self.id, self.head, bodies, segment, body_at)?;
+        Some((change, len))
     }
 }
 
@@ -457,7 +499,9 @@ pub(crate) fn read(bytes: &[u8], stamp: Stamp, offset: u32) -> Result<Record, Ba
         return Err(Bad::Checksum);
     }
     let body_at = offset.checked_add(body_start as u32).ok_or(Bad::Content)?;
-    let change = read_change(&header, head, body, stamp.segment, body_at).ok_or(Bad::Content)?;
+    let bodies = Bodies::Read(body);
+    let change = read_change(header.kind, header.id, head, bodies, stamp.segment, body_at)
+        .ok_or(Bad::Content)?;
     Ok(Record {
         change,
         write_start: header.write_start,
@@ -506,61 +550,93 @@ fn read_header(bytes: &[u8], salt: u32) -> Result<Header, Bad> {
     })
 }
 
+/// The bodies of a record.
+enum Bodies<'a> {
+    /// As they lie there, one after the other.
+    Read(&'a [u8]),
+    /// Not read.
+    Known { bytes: u32, sums: &'a [u32] },
+}
+
+impl Bodies<'_> {
+    fn bytes(&self) -> u32 {
+        match self {
+            Bodies::Read(bytes) => bytes.len() as u32,
+            Bodies::Known { bytes, .. } => *bytes,
+        }
+    }
+
+    /// crc32c of the `nth` body; it begins at `start` of them all, and the next one at `end`.
+    fn sum(&self, nth: usize, start: u32, end: u32) -> Option<u32> {
+        match self {
+            Bodies::Read(bytes) => {
+                let body = bytes.get(start as usize..end as usize)?;
+                Some(crc32c::crc32c(body))
+            }
+            Bodies::Known { bytes, sums } => sums.get(nth).copied().filter(|_| end <= *bytes),
+        }
+    }
+
+    /// Where it lies, with all of them at `at`.
+    fn place(&self, nth: usize, start: u32, end: u32, segment: u32, at: u32) -> Option<Place> {
+        Some(Place {
+            segment,
+            spot: Spot::At(at.checked_add(start)?),
+            bytes: end.checked_sub(start)?,
+            crc: self.sum(nth, start, end)?,
+        })
+    }
+}
+
 fn read_change(
-    header: &Header,
+    kind: Kind,
+    id: QueueId,
     head: &[u8],
-    body: &[u8],
+    bodies: Bodies<'_>,
     segment: u32,
     body_at: u32,
 ) -> Option<Change> {
-    match header.kind {
-        Kind::Accepted => {
-            let head: Head = from_postcard(head)?;
-            Some(Change::Accepted(found(
-                header.id, head, body, segment, body_at,
-            )))
-        }
+    let whole = || bodies.place(0, 0, bodies.bytes(), segment, body_at);
+    match kind {
+        Kind::Accepted => Some(Change::Accepted(found(id, from_postcard(head)?, whole()?))),
         Kind::Carried => {
             let (head, recipients, detours) = read_carried(head)?;
-            let found = found(header.id, head, body, segment, body_at);
-            Some(Change::Carried(found, recipients, detours))
+            Some(Change::Carried(
+                found(id, head, whole()?),
+                recipients,
+                detours,
+            ))
         }
         Kind::AcceptedBig => {
             let (in_file, head): (InFile, Head) = from_postcard(head)?;
-            let found = found_big(header.id, head, in_file, segment);
-            Some(Change::Accepted(found))
+            Some(Change::Accepted(found(id, head, in_file.place(segment))))
         }
         Kind::CarriedBig => {
-            let (in_file, head) = postcard::take_from_bytes(head).ok()?;
+            let (in_file, head): (InFile, _) = postcard::take_from_bytes(head).ok()?;
             let (head, recipients, detours) = read_carried(head)?;
-            let found = found_big(header.id, head, in_file, segment);
+            let found = found(id, head, in_file.place(segment));
             Some(Change::Carried(found, recipients, detours))
         }
         Kind::Rerouted => Some(Change::Rerouted {
-            id: header.id,
+            id,
             ways: from_postcard(head)?,
         }),
         Kind::Progress | Kind::Finished => Some(Change::Settled {
-            id: header.id,
+            id,
             changes: from_postcard(head)?,
             dsns: Vec::new(),
         }),
         Kind::ProgressWithDsns | Kind::FinishedWithDsns => {
             let (changes, heads): (Vec<RecipientChange>, Vec<Dsn>) = from_postcard(head)?;
             let mut dsns = Vec::with_capacity(heads.len());
-            let mut start = 0usize;
-            for dsn in heads {
-                let end = start.checked_add(dsn.body_bytes as usize)?;
-                let part = body.get(start..end)?;
-                let at = body_at.checked_add(start as u32)?;
-                dsns.push(found(dsn.id, dsn.head, part, segment, at));
+            let mut start = 0u32;
+            for (nth, dsn) in heads.into_iter().enumerate() {
+                let end = start.checked_add(dsn.body_bytes)?;
+                let place = bodies.place(nth, start, end, segment, body_at)?;
+                dsns.push(found(dsn.id, dsn.head, place));
                 start = end;
             }
-            Some(Change::Settled {
-                id: header.id,
-                changes,
-                dsns,
-            })
+            Some(Change::Settled { id, changes, dsns })
         }
     }
 }
@@ -571,26 +647,12 @@ fn read_carried(head: &[u8]) -> Option<(Head, Vec<RecipientState>, Detours)> {
     (recipients.len() == head.envelope.recipients.len()).then_some((head, recipients, detours))
 }
 
-fn found(id: QueueId, head: Head, body: &[u8], segment: u32, offset: u32) -> Found {
+fn found(id: QueueId, head: Head, place: Place) -> Found {
     Found {
         id,
         envelope: head.envelope,
         arrival: head.arrival,
-        place: Place {
-            segment,
-            spot: Spot::At(offset),
-            bytes: body.len() as u32,
-            crc: crc32c::crc32c(body),
-        },
-    }
-}
-
-fn found_big(id: QueueId, head: Head, in_file: InFile, segment: u32) -> Found {
-    Found {
-        id,
-        envelope: head.envelope,
-        arrival: head.arrival,
-        place: in_file.place(segment),
+        place,
     }
 }
 
@@ -604,7 +666,7 @@ fn payload_crc(id: QueueId, head: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&id.to_u64().to_le_bytes()), head)
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn number(bytes: &[u8], at: usize) -> Option<u32> {
     let four = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_le_bytes(four.try_into().ok()?))
 }

@@ -16,6 +16,7 @@ use relay_observe::{Event, Events};
 
 use crate::big::BigFiles;
 use crate::files::{Layout, OLDER_VERSIONS, VERSION};
+use crate::footer::Heads;
 use crate::index::{Applied, Index, IndexError, Position, panic_text};
 use crate::journal::Journal;
 use crate::ledger::{Ledger, Lookup};
@@ -90,14 +91,8 @@ pub(crate) fn recover(
     // The index may have seen segments that are gone: a number is not given twice.
     let newest = segments.last().copied().unwrap_or(0);
     let newest = newest.max(applied.position.segment);
-    let journal = Journal::begin(
-        &options.device,
-        &directory,
-        newest + 1,
-        options.segment_bytes,
-        ledger.highest(),
-    )
-    .map_err(at(&directory))?;
+    let journal = Journal::begin(options, &directory, newest + 1, ledger.highest())
+        .map_err(at(&directory))?;
     events.emit(Event::QueueRecovered {
         messages: ledger.stats().messages,
         records: recovery.records,
@@ -149,7 +144,8 @@ fn enter(layout: &Layout) -> Result<File, OpenError> {
     let lock = layout.lock().map_err(in_root())?;
     let lock = lock.ok_or_else(|| OpenError::Locked(root.to_owned()))?;
     if version.as_deref() != Some(VERSION) {
-        // From here on an older relayd refuses: it would take records of newer kinds for damage.
+        // From here on an older relayd refuses: it would take records of newer kinds, and footers, for
+        // damage.
         layout.write_version().map_err(in_root())?;
     }
     Ok(lock)
@@ -380,6 +376,16 @@ impl Recovery<'_> {
         let directory = self.layout.journal();
         for &number in segments.iter().filter(|n| **n >= from.segment) {
             let path = segment::path(&directory, number);
+            let mut start = match number == from.segment {
+                true => from.offset,
+                false => FIRST_RECORD,
+            };
+            if let Some(heads) = Heads::read(&directory, number).map_err(at(&path))? {
+                start = self.replay_heads(&heads, start, index, ledger)?;
+                if start >= heads.end() {
+                    continue;
+                }
+            }
             let image = match Image::read(&directory, number).map_err(at(&path))? {
                 Ok(image) => image,
                 Err(Headless::Empty) => {
@@ -400,19 +406,40 @@ impl Recovery<'_> {
                 }
             };
             ledger.saw(image.highest);
-            // Without a footer, an end that is missing is seen only where something else tells of it.
-            let known = match number == from.segment {
-                true => from.offset,
-                false => FIRST_RECORD,
-            };
-            if image.len() < known {
-                let reason = format!("the segment has been cut off before byte {known}");
+            // An end that is missing is seen only where something else tells of it.
+            if image.len() < start {
+                let reason = format!("the segment has been cut off before byte {start}");
                 self.quarantine(number, image.len(), &[], &reason)?;
                 continue;
             }
-            self.replay_segment(&image, known, index, ledger)?;
+            self.replay_segment(&image, start, index, ledger)?;
         }
         Ok(())
+    }
+
+    /// From the footer, without the bodies. Tells how far it could be read: where that is not the end, the
+    /// rest of the segment has to be read itself.
+    fn replay_heads(
+        &mut self,
+        heads: &Heads,
+        start: u32,
+        index: &Index,
+        ledger: &mut Ledger,
+    ) -> Result<u32, OpenError> {
+        let segment = heads.segment();
+        ledger.saw(heads.highest);
+        let mut offset = start;
+        for (at, bare) in heads.records() {
+            if at < start {
+                continue;
+            }
+            let Some((change, len)) = bare.read(segment, at) else {
+                return Ok(offset);
+            };
+            offset = at + len;
+            self.redo_next(change, Position { segment, offset }, index, ledger)?;
+        }
+        Ok(offset)
     }
 
     fn replay_segment(
@@ -426,14 +453,9 @@ impl Recovery<'_> {
         for item in image.items(start) {
             match item {
                 Item::Record { record, offset } => {
-                    self.redo(record.change, index, ledger)?;
-                    self.records += 1;
-                    crash::at(CrashPoint::HalfOfRecovery);
                     let offset = offset + record.len;
-                    ledger.advance(Position { segment, offset }, 1);
-                    if ledger.unapplied >= self.options.index_records {
-                        self.apply(index, ledger)?;
-                    }
+                    let end = Position { segment, offset };
+                    self.redo_next(record.change, end, index, ledger)?;
                 }
                 Item::Damage {
                     reason: Bad::Version(found),
@@ -456,7 +478,24 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// What a record did, once more.
+    /// What the next record did, once more; it ends at `end`.
+    fn redo_next(
+        &mut self,
+        change: Change,
+        end: Position,
+        index: &Index,
+        ledger: &mut Ledger,
+    ) -> Result<(), OpenError> {
+        self.redo(change, index, ledger)?;
+        self.records += 1;
+        crash::at(CrashPoint::HalfOfRecovery);
+        ledger.advance(end, 1);
+        if ledger.unapplied >= self.options.index_records {
+            self.apply(index, ledger)?;
+        }
+        Ok(())
+    }
+
     fn redo(&self, change: Change, index: &Index, ledger: &mut Ledger) -> Result<(), OpenError> {
         match change {
             Change::Accepted(found) => self.redo_accepted(found, index, ledger),

@@ -1,9 +1,10 @@
 //! Segments: the files of the journal, and how one is read back.
 //!
 //! A segment begins with a header of 32 bytes: magic `rlyS`, version, 3 zeros, its number (u32), its
-//! salt (u32), the highest id given before it (u64), 4 zeros, crc32c of these 28. It lies at 0 and
-//! again at 2048, since without it no record could be read. Records follow from 4096 on without
-//! gaps; behind the last one are zeros (preallocated) or the end of the file.
+//! salt (u32), the highest id given before it (u64), where the records of the segment before it end
+//! (u32; 0: not said), crc32c of these 28. It lies at 0 and again at 2048, since without it no record
+//! could be read. Records follow from 4096 on without gaps; behind the last one are zeros
+//! (preallocated), the footer, or the end of the file.
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
@@ -16,15 +17,26 @@ use bytes::Bytes;
 use relay_smtp::QueueId;
 
 use crate::device::{Device, write_all, write_bytes};
+use crate::footer;
 use crate::gather::Gather;
 use crate::record::{self, Bad, MAGIC, Place, Record, Stamp};
 
 /// Where the first record lies.
 pub(crate) const FIRST_RECORD: u32 = 4096;
-const HEADER_BYTES: usize = 32;
+pub(crate) const HEADER_BYTES: usize = 32;
 const SECOND_HEADER: usize = 2048;
 const SEGMENT_MAGIC: [u8; 4] = *b"rlyS";
 const SEGMENT_VERSION: u8 = 1;
+
+/// What a segment's header says of all that came before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Before {
+    /// The highest id that was given.
+    pub(crate) highest: Option<QueueId>,
+    /// Where the records of the segment before this one end: what lies behind them there, a torn
+    /// footer, say, is none of them.
+    pub(crate) end: Option<u32>,
+}
 
 /// A segment that is written to, or will be next.
 #[derive(Debug)]
@@ -46,7 +58,7 @@ impl Segment {
         directory: &Path,
         number: u32,
         size: u32,
-        highest: Option<QueueId>,
+        before: Before,
     ) -> io::Result<Segment> {
         let path = path(directory, number);
         let stamp = Stamp {
@@ -62,7 +74,7 @@ impl Segment {
             size,
         };
         let made = (device.preallocate(&segment.file, u64::from(size)))
-            .and_then(|()| segment.write_headers(highest))
+            .and_then(|()| segment.write_headers(before))
             .and_then(|()| device.sync_all(&segment.file))
             .and_then(|()| device.sync_directory(directory));
         match made {
@@ -76,18 +88,18 @@ impl Segment {
     }
 
     /// Takes a segment that was made ahead into use, with room for `size` bytes. The headers say now
-    /// what the highest id is; the sync of the first record makes them last.
-    pub(crate) fn begin(&mut self, size: u32, highest: Option<QueueId>) -> io::Result<()> {
+    /// what came before; the sync of the first record makes them last.
+    pub(crate) fn begin(&mut self, size: u32, before: Before) -> io::Result<()> {
         if size > self.size {
             self.device.preallocate(&self.file, u64::from(size))?;
             self.device.sync_all(&self.file)?;
             self.size = size;
         }
-        self.write_headers(highest)
+        self.write_headers(before)
     }
 
-    fn write_headers(&self, highest: Option<QueueId>) -> io::Result<()> {
-        let header = header(self.stamp, highest);
+    fn write_headers(&self, before: Before) -> io::Result<()> {
+        let header = header(self.stamp, before);
         write_bytes(&*self.device, &self.file, &header, 0)?;
         write_bytes(&*self.device, &self.file, &header, SECOND_HEADER as u64)
     }
@@ -105,25 +117,46 @@ impl Segment {
         self.device.sync(&self.file)
     }
 
+    /// Ends it: no record follows. The footer is a hint, so it is not synced, and does without if it
+    /// cannot be written.
+    pub(crate) fn seal(&self, footer: Option<&[u8]>) -> io::Result<()> {
+        let Some(footer) = footer else {
+            return self.trim();
+        };
+        let at = u64::from(self.end);
+        match write_bytes(&*self.device, &self.file, footer, at) {
+            Ok(()) => (self.device).truncate(&self.file, at + footer.len() as u64),
+            Err(_) => self.trim(),
+        }
+    }
+
     /// Cuts off what was preallocated and not used, or half written and never promised.
     pub(crate) fn trim(&self) -> io::Result<()> {
         self.device.truncate(&self.file, u64::from(self.end))
     }
 }
 
-fn header(stamp: Stamp, highest: Option<QueueId>) -> [u8; HEADER_BYTES] {
+fn header(stamp: Stamp, before: Before) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
     bytes[..4].copy_from_slice(&SEGMENT_MAGIC);
     bytes[4] = SEGMENT_VERSION;
     bytes[8..12].copy_from_slice(&stamp.segment.to_le_bytes());
     bytes[12..16].copy_from_slice(&stamp.salt.to_le_bytes());
-    bytes[16..24].copy_from_slice(&highest.map_or(0, QueueId::to_u64).to_le_bytes());
+    let highest = before.highest.map_or(0, QueueId::to_u64);
+    bytes[16..24].copy_from_slice(&highest.to_le_bytes());
+    bytes[24..28].copy_from_slice(&before.end.unwrap_or(0).to_le_bytes());
     let crc = crc32c::crc32c(&bytes[..28]);
     bytes[28..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
-fn read_header(bytes: &[u8; HEADER_BYTES], number: u32) -> Option<(Stamp, Option<QueueId>)> {
+/// What stands in the headers of a segment that begins with `bytes`: in the first one that is sound.
+pub(crate) fn read_headers(bytes: &[u8], number: u32) -> Option<(Stamp, Before)> {
+    let read_at = |at: usize| read_header(bytes.get(at..)?.first_chunk()?, number);
+    read_at(0).or_else(|| read_at(SECOND_HEADER))
+}
+
+fn read_header(bytes: &[u8; HEADER_BYTES], number: u32) -> Option<(Stamp, Before)> {
     let four = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
     let word = |at: usize| u32::from_le_bytes(four(at));
     let sound = bytes[..4] == SEGMENT_MAGIC
@@ -135,7 +168,11 @@ fn read_header(bytes: &[u8; HEADER_BYTES], number: u32) -> Option<(Stamp, Option
         segment: number,
         salt: word(12),
     };
-    sound.then(|| (stamp, (highest != 0).then(|| QueueId::from_u64(highest))))
+    let before = Before {
+        highest: (highest != 0).then(|| QueueId::from_u64(highest)),
+        end: Some(word(24)).filter(|&end| end != 0),
+    };
+    sound.then_some((stamp, before))
 }
 
 /// std seeds its hash maps from the kernel: random enough to be unknown to a sender.
@@ -200,12 +237,20 @@ pub(crate) fn read_record(
     Ok(record::read(&bytes, stamp, offset).ok())
 }
 
-/// A segment read whole, for recovery.
+/// A segment read whole, for recovery; without its footer.
 #[derive(Debug)]
 pub(crate) struct Image {
     pub(crate) stamp: Stamp,
     pub(crate) highest: Option<QueueId>,
     bytes: Vec<u8>,
+    seal: Seal,
+}
+
+/// Whether a segment is known to have been ended, so that all in it was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seal {
+    Sealed,
+    Unknown,
 }
 
 /// A segment without a sound header.
@@ -239,14 +284,22 @@ pub(crate) enum Item<'a> {
 impl Image {
     /// Reads the file of a segment, sound or not.
     pub(crate) fn read(directory: &Path, number: u32) -> io::Result<Result<Image, Headless>> {
-        let bytes = std::fs::read(path(directory, number))?;
-        let read_at = |at: usize| read_header(bytes.get(at..)?.first_chunk()?, number);
-        match read_at(0).or_else(|| read_at(SECOND_HEADER)) {
-            Some((stamp, highest)) => Ok(Ok(Image {
-                stamp,
-                highest,
-                bytes,
-            })),
+        let mut bytes = std::fs::read(path(directory, number))?;
+        match read_headers(&bytes, number) {
+            Some((stamp, before)) => {
+                let whole = bytes.get(..written(&bytes)).unwrap_or_default();
+                let end = footer::begins_at(whole, stamp)
+                    .or_else(|| end_in_successor(directory, number))
+                    .filter(|&end| end as usize <= bytes.len());
+                // A footer goes, torn or not.
+                bytes.truncate(end.map_or(bytes.len(), |end| end as usize));
+                Ok(Ok(Image {
+                    stamp,
+                    highest: before.highest,
+                    bytes,
+                    seal: end.map_or(Seal::Unknown, |_| Seal::Sealed),
+                }))
+            }
             None if bytes.get(FIRST_RECORD as usize..).is_none_or(is_zero) => {
                 Ok(Err(Headless::Empty))
             }
@@ -281,6 +334,10 @@ impl Image {
     /// told 250, and the records behind it (pages reach the disk in any order) were not promised either.
     /// `known`: up to here the index has it, so it was promised.
     pub(crate) fn promised_end(&self, known: u32) -> u32 {
+        match self.seal {
+            Seal::Sealed => return self.len(),
+            Seal::Unknown => {}
+        }
         let mut last_write = known.max(FIRST_RECORD);
         let mut end = last_write;
         let mut damage = Vec::new();
@@ -307,6 +364,18 @@ impl Image {
         let rest = self.bytes.get(end as usize..).unwrap_or_default();
         written(rest) as u64
     }
+}
+
+/// Where the records of a segment end, as the one after it says. Once that one has a record of its own it
+/// knows: before, it may have been given up, and the earlier one gone on.
+fn end_in_successor(directory: &Path, number: u32) -> Option<u32> {
+    let next = number.checked_add(1)?;
+    let file = File::open(path(directory, next)).ok()?;
+    let mut bytes = vec![0; FIRST_RECORD as usize + record::HEADER_BYTES];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    let (stamp, before) = read_headers(&bytes, next)?;
+    let first = bytes.get(FIRST_RECORD as usize..)?;
+    record::stated_len(first, stamp).and(before.end)
 }
 
 /// Walks over a segment. After damage it goes on at the next sound record.
@@ -397,7 +466,7 @@ mod tests {
 
     fn create(directory: &Path) -> Segment {
         let device: Arc<dyn Device> = Arc::new(SystemDevice);
-        Segment::create(&device, directory, 1, 1 << 16, None).unwrap()
+        Segment::create(&device, directory, 1, 1 << 16, Before::default()).unwrap()
     }
 
     fn write(segment: &mut Segment, records: &[Encoded]) {

@@ -31,6 +31,10 @@ pub struct Options {
     pub node: u8,
     /// Bytes that a journal file is preallocated with. Default 64 MiB.
     pub segment_bytes: u32,
+    /// A segment's footer is at most one part in so many of it, else there is none. Default 16: where it
+    /// would be more, bodies are small or few, and reading the segment costs little more than reading
+    /// the footer, while writing all heads twice would be felt.
+    pub footer_parts: u32,
     /// Bytes of bodies kept in memory, so that what is delivered at once is never read back. Default 32 MiB.
     pub body_cache_bytes: usize,
     /// Bodies above this lie in files of their own. Default 256 KiB.
@@ -64,6 +68,7 @@ impl Default for Options {
         Options {
             node: 0,
             segment_bytes: 64 << 20,
+            footer_parts: 16,
             body_cache_bytes: 32 << 20,
             big_bytes: BIG_BYTES,
             waiting_max: 1024,

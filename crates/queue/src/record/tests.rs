@@ -294,3 +294,23 @@ fn a_record_of_a_newer_version_says_so() {
     newer[28..32].copy_from_slice(&crc.to_le_bytes());
     assert_eq!(read(&newer, STAMP, 4096), Err(Bad::Version(VERSION + 1)));
 }
+
+#[test]
+fn without_its_bodies_a_record_tells_the_same_as_with_them() {
+    let new = message(5, "the body");
+    let dsns = [message(8, "first"), message(9, "second")];
+    let accepted = Encoded::accepted(&new).unwrap();
+    let settled = Encoded::settlement(new.id, &[change()], &[]).unwrap();
+    let reported = Encoded::settlement(new.id, &[change()], &dsns).unwrap();
+    for (kind, encoded) in [
+        (Kind::Accepted, accepted),
+        (Kind::Progress, settled.clone()),
+        (Kind::Finished, settled),
+        (Kind::ProgressWithDsns, reported.clone()),
+        (Kind::FinishedWithDsns, reported),
+    ] {
+        let whole = read(&bytes(kind, &encoded), STAMP, 4096).unwrap();
+        let (change, len) = encoded.bare(kind).read(STAMP.segment, 4096).unwrap();
+        assert_eq!((change, len), (whole.change, whole.len), "{kind:?}");
+    }
+}

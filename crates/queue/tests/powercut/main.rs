@@ -68,7 +68,7 @@ fn the_work_comes_by_everything_that_a_queue_does_to_its_files() {
     use record::What::{Made, Removed, Renamed};
     let seed = number("CUT_SEED").unwrap_or_else(rand::random);
     println!("CUT_SEED={seed}");
-    let mut counts = [0; 7];
+    let mut counts = [0; 8];
     for number in 0..20 {
         let (_root, recorded) = series::recorded(seed.wrapping_add(number));
         let recording = recorded.recording;
@@ -80,6 +80,7 @@ fn the_work_comes_by_everything_that_a_queue_does_to_its_files() {
             recording.count(Made, "index-2"),
             recording.records(6),
             recording.records(7),
+            recording.footers(),
         ];
         counts
             .iter_mut()
@@ -90,7 +91,7 @@ fn the_work_comes_by_everything_that_a_queue_does_to_its_files() {
         }
     }
     panic!(
-        "segments made, removed, ballast thrown, indexes named, copied, messages carried, large ones: {counts:?}"
+        "segments made, removed, ballast thrown, indexes named, copied, messages carried, large ones, footers: {counts:?}"
     );
 }
 

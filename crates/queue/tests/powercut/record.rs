@@ -79,6 +79,15 @@ impl Recording {
         self.actions.iter().filter(is).count()
     }
 
+    /// Writes that end with the footer of a segment.
+    pub fn footers(&self) -> usize {
+        let is = |action: &&Action| match action {
+            Action::Write(_, _, bytes) => bytes.ends_with(b"rlyF"),
+            _ => false,
+        };
+        self.actions.iter().filter(is).count()
+    }
+
     /// Writes that begin with a record of that kind.
     pub fn records(&self, kind: u8) -> usize {
         let is = |action: &&Action| match action {

@@ -25,6 +25,7 @@ const PRODUCERS: usize = 8;
 pub fn options(device: &Arc<RecordedDevice>) -> Options {
     Options {
         segment_bytes: 64 << 10,
+        footer_parts: 1,
         body_cache_bytes: 32 << 10,
         index_every: Duration::from_millis(2),
         index_records: 20,

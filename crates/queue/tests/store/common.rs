@@ -113,6 +113,24 @@ pub fn flip(path: &Path, at: usize) {
     fs::write(path, bytes).unwrap();
 }
 
+/// Where the footer of a segment begins, if it has one.
+pub fn footer(segment: &Path) -> Option<usize> {
+    let bytes = fs::read(segment).unwrap();
+    let end = &bytes[bytes.len().checked_sub(24)?..];
+    let begin = u32::from_le_bytes(end[4..8].try_into().unwrap());
+    end.ends_with(b"rlyF").then_some(begin as usize)
+}
+
+/// As a journal was before there were footers.
+pub fn without_footers(directory: &Path) {
+    for segment in segments(directory) {
+        if let Some(begin) = footer(&segment) {
+            let file = fs::File::options().write(true).open(segment).unwrap();
+            file.set_len(begin as u64).unwrap();
+        }
+    }
+}
+
 /// What the last write added to the only segment: its bytes then, and from where to where they differ.
 pub fn last_write(before: &Path, after: &Path) -> (Vec<u8>, usize, usize) {
     let old = fs::read(&segments(before)[0]).unwrap();

@@ -50,6 +50,7 @@ async fn a_flipped_byte_in_a_sealed_segment_costs_one_message_and_says_so() {
     assert!(all.len() > 3, "{all:?}");
     let at = find(&all[1], "<body 20>").expect("message 20 lies in the second segment");
     flip(&all[1], at + 2);
+    without_footers(directory.path());
     delete_index(directory.path());
 
     let store = open(directory.path());

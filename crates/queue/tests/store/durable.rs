@@ -209,10 +209,10 @@ async fn a_second_opener_is_refused_while_the_first_is_there() {
 #[tokio::test]
 async fn an_unknown_version_is_refused_and_nothing_is_touched() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("VERSION"), "4\n").unwrap();
+    std::fs::write(directory.path().join("VERSION"), "5\n").unwrap();
     let error = try_open(directory.path()).unwrap_err();
     assert_eq!(error.exit_status(), 78);
-    assert!(error.to_string().contains("\"4\""), "{error}");
+    assert!(error.to_string().contains("\"5\""), "{error}");
     assert_eq!(files(directory.path()).len(), 1);
 }
 

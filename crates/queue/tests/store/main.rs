@@ -12,6 +12,7 @@ mod concurrent;
 mod damage;
 mod durable;
 mod failing;
+mod footers;
 mod messages;
 mod reclaim;
 mod twin;

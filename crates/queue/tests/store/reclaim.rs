@@ -213,13 +213,13 @@ async fn a_directory_of_an_older_version_is_read_and_is_of_this_one_from_then_on
     let directory = tempfile::tempdir().unwrap();
     let before = stragglers(directory.path()).await;
     let version = directory.path().join("VERSION");
-    for older in ["1\n", "2\n"] {
+    for older in ["1\n", "2\n", "3\n"] {
         std::fs::write(&version, older).unwrap();
         std::fs::remove_dir(directory.path().join("big")).unwrap();
         delete_index(directory.path());
         let store = open(directory.path());
         assert_eq!(contents(&store).await, before);
-        assert_eq!(std::fs::read_to_string(&version).unwrap(), "3\n");
+        assert_eq!(std::fs::read_to_string(&version).unwrap(), "4\n");
         store.close().await;
     }
 }
