@@ -21,7 +21,7 @@
 //!  20  magic          "rlyF"
 //! ```
 //!
-//! It is a hint: it is not synced, and where it is missing, torn or damaged, the records themselves are read.
+//! It is a hint: where it is missing, torn or damaged, the records themselves are read.
 //! A head in it has no magic of a record before it, so that a search for the next sound record in damaged
 //! bytes does not take it for one.
 

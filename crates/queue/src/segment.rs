@@ -117,15 +117,18 @@ impl Segment {
         self.device.sync(&self.file)
     }
 
-    /// Ends it: no record follows. The footer is a hint, so it is not synced, and does without if it
-    /// cannot be written.
+    /// Ends it: no record follows. It does without a footer if that cannot be written. Synced, so that a torn
+    /// footer is never followed by records in the next segment: it would look like damage then.
     pub(crate) fn seal(&self, footer: Option<&[u8]>) -> io::Result<()> {
         let Some(footer) = footer else {
             return self.trim();
         };
         let at = u64::from(self.end);
         match write_bytes(&*self.device, &self.file, footer, at) {
-            Ok(()) => (self.device).truncate(&self.file, at + footer.len() as u64),
+            Ok(()) => {
+                (self.device).truncate(&self.file, at + footer.len() as u64)?;
+                self.sync()
+            }
             Err(_) => self.trim(),
         }
     }
