@@ -153,7 +153,7 @@ impl Job {
         let provider = settings.table.provider_of(Some(host), domain.as_deref());
         settings
             .config
-            .limits_for(domain.as_deref(), provider, &[host])
+            .limits_for(domain.as_deref(), provider.map(AsRef::as_ref), &[host])
     }
 
     /// Reads the message through, whether it is whole and what its bytes are, and signs it. Err: it

@@ -11,6 +11,7 @@ use crate::category::Category;
 use crate::guard::Guard;
 use crate::hint::hint;
 use crate::input::Input;
+use crate::memory::Memory;
 use crate::status::status;
 use crate::table::{CompiledRule, Table};
 
@@ -208,14 +209,15 @@ pub fn decide(table: &Table, stimulus: Stimulus<'_>, context: &Context<'_>) -> D
     let provider = table.provider_in(context);
     match stimulus {
         Stimulus::Reply(reply) => {
-            let input = Input::of(reply);
-            let taken = table.match_reply(&input, context, provider);
+            let mut memory = Memory::take();
+            let input = Input::in_memory(reply, std::mem::take(&mut memory.text));
+            let taken = table.match_reply(&input, context, provider, &mut memory);
             let digit = input.digit();
             let action = match taken.guard {
                 Some(_) => Some(Action::Bounce),
                 None => taken.rule.actions.of_digit(digit),
             };
-            Answer {
+            let decision = Answer {
                 table,
                 taken: taken.rule,
                 provider,
@@ -230,7 +232,10 @@ pub fn decide(table: &Table, stimulus: Stimulus<'_>, context: &Context<'_>) -> D
                 now: context.now,
                 enhanced: input.enhanced,
             }
-            .decision()
+            .decision();
+            memory.text = input.text;
+            memory.keep();
+            decision
         }
         Stimulus::Failure(failure) => {
             let taken = table.match_failure(failure, context, provider);
@@ -253,7 +258,7 @@ pub fn decide(table: &Table, stimulus: Stimulus<'_>, context: &Context<'_>) -> D
 pub fn guard<'t>(table: &'t Table, reply: &Reply, context: &Context<'_>) -> Option<&'t Guard> {
     let provider = table.provider_in(context);
     table
-        .match_reply(&Input::of(reply), context, provider)
+        .match_reply(&Input::of(reply), context, provider, &mut Memory::default())
         .guard
 }
 

@@ -8,6 +8,7 @@ use crate::decide::{Context, TlsInUse};
 use crate::guard::Guard;
 use crate::input::{Input, parse_pasted};
 use crate::load::Example;
+use crate::memory::Memory;
 use crate::table::{CompiledRule, DEFAULT_FILE, Table, TableError};
 
 impl Table {
@@ -84,7 +85,12 @@ impl Table {
             (None, None) => compiled.providers().first().copied(),
         };
         let taken = self
-            .match_reply(&Input::of(&reply), &context, provider)
+            .match_reply(
+                &Input::of(&reply),
+                &context,
+                provider,
+                &mut Memory::default(),
+            )
             .rule;
         if Arc::ptr_eq(&taken.rule, &compiled.rule) {
             return Ok(());

@@ -22,8 +22,8 @@ pub(crate) struct Entry<'r> {
 }
 
 /// One bit for each rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Bits(Vec<u64>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bits(Vec<u64>);
 
 const FIRST_CODE: u16 = 100;
 const LAST_CODE: u16 = 599;
@@ -58,13 +58,15 @@ impl Index {
     }
 
     /// The rules that take this code and phase and have no text, or one of these; first rule first.
-    pub fn candidates(
+    /// `bits`: memory to work in.
+    pub fn candidates<'b>(
         &self,
         code: u16,
         phase: Phase,
         texts: &[usize],
-    ) -> impl Iterator<Item = usize> + use<> {
-        let mut bits = self.without_text.clone();
+        bits: &'b mut Bits,
+    ) -> impl Iterator<Item = usize> + use<'b> {
+        bits.0.clone_from(&self.without_text.0);
         for text in texts {
             // Texts behind those of the rules are guards'.
             if let Some(rule) = self.owners.get(*text) {
@@ -95,15 +97,19 @@ impl Bits {
         }
     }
 
-    fn ones(self) -> impl Iterator<Item = usize> {
-        self.0.into_iter().enumerate().flat_map(|(at, mut word)| {
-            std::iter::from_fn(move || {
-                let bit = word.trailing_zeros();
-                // Clears the lowest bit; of an empty word nothing is left to clear.
-                word &= word.checked_sub(1)?;
-                Some(at * 64 + bit as usize)
+    fn ones(&self) -> impl Iterator<Item = usize> {
+        self.0
+            .iter()
+            .copied()
+            .enumerate()
+            .flat_map(|(at, mut word)| {
+                std::iter::from_fn(move || {
+                    let bit = word.trailing_zeros();
+                    // Clears the lowest bit; of an empty word nothing is left to clear.
+                    word &= word.checked_sub(1)?;
+                    Some(at * 64 + bit as usize)
+                })
             })
-        })
     }
 }
 
@@ -124,7 +130,8 @@ mod tests {
             index.put(rule, &entry);
         }
         let found = |code, phase, texts: &[usize]| -> Vec<usize> {
-            index.candidates(code, phase, texts).collect()
+            let mut bits = Bits::default();
+            index.candidates(code, phase, texts, &mut bits).collect()
         };
         let without_text: Vec<usize> = (0..130).filter(|rule| rule % 3 == 0).collect();
         assert_eq!(found(421, Phase::Rcpt, &[]), without_text);

@@ -1,6 +1,5 @@
 //! A reply as the rules see it: one text, the enhanced code wherever it stands, the first digit.
 
-use relay_smtp::reply::ReplyClass;
 use relay_smtp::{EnhancedStatus, Reply};
 
 /// What the matchers of a rule are held against.
@@ -15,7 +14,12 @@ pub(crate) struct Input {
 
 impl Input {
     pub fn of(reply: &Reply) -> Input {
-        let mut text = String::with_capacity(256);
+        Input::in_memory(reply, String::with_capacity(256))
+    }
+
+    /// The same, in memory that an earlier text has left.
+    pub fn in_memory(reply: &Reply, mut text: String) -> Input {
+        text.clear();
         let mut enhanced = reply.enhanced;
         for line in &reply.lines {
             for part in line.split(" / ") {
@@ -49,14 +53,12 @@ impl Input {
 
 /// The first digit of a basic code, 1 to 5.
 pub(crate) fn first_digit(code: u16) -> u8 {
-    if (100..=199).contains(&code) {
-        return 1;
-    }
-    match Reply::new(code, None, "").class() {
-        ReplyClass::Positive => 2,
-        ReplyClass::Intermediate => 3,
-        ReplyClass::Transient => 4,
-        ReplyClass::Permanent => 5,
+    match code {
+        100..=199 => 1,
+        0..=99 | 200..=299 => 2,
+        300..=399 => 3,
+        400..=499 => 4,
+        500..=u16::MAX => 5,
     }
 }
 

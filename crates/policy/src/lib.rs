@@ -14,6 +14,7 @@ mod input;
 pub mod lint;
 mod load;
 pub mod meaning;
+mod memory;
 mod near;
 mod pattern;
 mod provider;

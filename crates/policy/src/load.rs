@@ -165,7 +165,9 @@ impl Reader<'_> {
             return None;
         };
         let patterns = |list: Vec<(String, Range<usize>)>| {
-            list.iter().map(|(pattern, _)| host_name(pattern)).collect()
+            list.iter()
+                .map(|(pattern, _)| host_name(pattern).into_owned())
+                .collect()
         };
         Some(Provider {
             name: name.into(),

@@ -8,6 +8,7 @@ use relay_smtp::{EnhancedStatus, Phase, Reply};
 use crate::category::Category;
 use crate::decide::{Context, Rule, TlsInUse};
 use crate::input::Input;
+use crate::memory::Memory;
 use crate::table::{CompiledRule, Table};
 use crate::texts::Candidates;
 
@@ -72,7 +73,9 @@ impl fmt::Display for Missed {
 pub fn near(table: &Table, reply: &Reply, context: &Context<'_>, most: usize) -> Vec<Near> {
     let input = Input::of(reply);
     let provider = table.provider_in(context);
-    let taken = table.match_reply(&input, context, provider).rule;
+    let taken = table
+        .match_reply(&input, context, provider, &mut Memory::default())
+        .rule;
     let seen = Seen {
         texts: table.texts().candidates(&input.text),
         enhanced: input.enhanced,

@@ -13,8 +13,9 @@ use crate::guard::{CompiledGuard, Guard};
 use crate::index::{Entry, Index};
 use crate::input::Input;
 use crate::load::{Actions, Example, Loaded, LoadedRule, Regexes, load};
+use crate::memory::Memory;
 use crate::pattern::{Codes, EnhancedPattern};
-use crate::provider::{Provider, host_name};
+use crate::provider::Providers;
 use crate::texts::{Candidates, Texts};
 
 /// What messages call the default table: its place in the source tree and the package.
@@ -27,7 +28,7 @@ const DEFAULT_TEXT: &str = include_str!("../../../etc/policy.toml");
 pub struct Table {
     rules: Vec<CompiledRule>,
     guards: Vec<CompiledGuard>,
-    providers: Vec<Provider>,
+    providers: Providers,
     texts: Texts,
     index: Index,
     /// By first digit, 1 to 5: the rule that takes every reply of the class.
@@ -141,16 +142,13 @@ impl Table {
 
     /// The name of the provider that a host or domain belongs to. The host decides where it is
     /// known, since it is the host whose words are read.
-    pub fn provider_of(&self, mx: Option<&str>, domain: Option<&str>) -> Option<&str> {
-        self.find_provider(mx, domain)
-            .map(|at| self.providers[at].name.as_ref())
+    pub fn provider_of(&self, mx: Option<&str>, domain: Option<&str>) -> Option<&Arc<str>> {
+        self.providers.name(self.providers.find(mx, domain)?)
     }
 
     /// Whether the table has a provider of this name.
     pub fn knows_provider(&self, name: &str) -> bool {
-        self.providers
-            .iter()
-            .any(|provider| provider.name.as_ref() == name)
+        self.providers.named(name).is_some()
     }
 
     /// The first rule of this name.
@@ -183,24 +181,21 @@ impl Table {
             providers: compiled
                 .providers
                 .iter()
-                .filter_map(|at| self.providers.get(*at))
-                .map(|provider| provider.name.as_ref())
+                .filter_map(|at| self.providers.name(*at))
+                .map(AsRef::as_ref)
                 .collect(),
         })
     }
 
     pub(crate) fn provider_in(&self, context: &Context<'_>) -> Option<usize> {
-        if let Some(name) = context.provider {
-            return self
-                .providers
-                .iter()
-                .position(|provider| provider.name.as_ref() == name);
+        match context.provider {
+            Some(name) => self.providers.named(name),
+            None => self.providers.find(context.mx, context.domain),
         }
-        self.find_provider(context.mx, context.domain)
     }
 
     pub(crate) fn provider_name(&self, at: usize) -> Option<Arc<str>> {
-        self.providers.get(at).map(|provider| provider.name.clone())
+        self.providers.name(at).cloned()
     }
 
     /// The first rule that matches a reply, and the guard that keeps it from suppressing.
@@ -209,11 +204,13 @@ impl Table {
         input: &Input,
         context: &Context<'_>,
         provider: Option<usize>,
+        memory: &mut Memory,
     ) -> Taken<'_> {
-        let texts = self.texts.candidates(&input.text);
+        let marks = std::mem::take(&mut memory.marks);
+        let texts = self.texts.candidates_in(&input.text, marks);
         let rule = self
             .index
-            .candidates(input.code, context.phase, texts.ready())
+            .candidates(input.code, context.phase, texts.ready(), &mut memory.rules)
             .map(|at| &self.rules[at])
             .find(|rule| {
                 rule.allows_enhanced(input.enhanced)
@@ -228,6 +225,7 @@ impl Table {
             && rule.is_default()
             && rule.category != Category::Suppressed;
         let guard = guarded.then(|| self.guards.iter().find(|guard| guard.holds(&texts)));
+        memory.marks = texts.marks();
         Taken {
             rule,
             guard: guard.flatten().map(|guard| &guard.guard),
@@ -251,20 +249,6 @@ impl Table {
                     && rule.allows_session(context)
             })
             .unwrap_or(&self.rules[self.failure_fallback[failure_index(failure)]])
-    }
-
-    fn find_provider(&self, mx: Option<&str>, domain: Option<&str>) -> Option<usize> {
-        let by_mx = mx.map(host_name).and_then(|host| {
-            self.providers
-                .iter()
-                .position(|provider| provider.has_mx(&host))
-        });
-        by_mx.or_else(|| {
-            let domain = host_name(domain?);
-            self.providers
-                .iter()
-                .position(|provider| provider.has_domain(&domain))
-        })
     }
 }
 
@@ -384,19 +368,14 @@ const ALL_PHASES: u16 = (1 << Phase::ALL.len()) - 1;
 
 fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
     check_names(&all, errors);
-    let index: HashMap<Arc<str>, usize> = all
-        .providers
-        .iter()
-        .enumerate()
-        .map(|(at, provider)| (provider.name.clone(), at))
-        .collect();
+    let providers = Providers::new(all.providers);
     let mut patterns = Vec::new();
     let mut rules = Vec::with_capacity(all.rules.len());
     for loaded in all.rules {
         let first = patterns.len();
         patterns.extend(loaded.texts.iter().cloned());
         let texts = first..patterns.len();
-        rules.push(compile_rule(loaded, texts, &index, errors));
+        rules.push(compile_rule(loaded, texts, &providers, errors));
     }
     let guards = all.guards.into_iter();
     let guards = guards
@@ -428,7 +407,7 @@ fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
         index,
         rules,
         guards,
-        providers: all.providers,
+        providers,
         texts,
         reply_fallback,
         failure_fallback,
@@ -438,13 +417,13 @@ fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
 fn compile_rule(
     loaded: LoadedRule,
     texts: Range<usize>,
-    index: &HashMap<Arc<str>, usize>,
+    known: &Providers,
     errors: &mut Vec<TableError>,
 ) -> CompiledRule {
     let mut providers = Vec::new();
     for (name, line) in &loaded.providers {
-        match index.get(name.as_str()) {
-            Some(at) => providers.push(*at),
+        match known.named(name) {
+            Some(at) => providers.push(at),
             None => errors.push(TableError {
                 file: loaded.file.clone(),
                 line: *line,

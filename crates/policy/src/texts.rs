@@ -1,12 +1,15 @@
 //! All text patterns of a table, searched in one pass: a literal search says which of the regular
 //! expressions can match at all, and only those are tried. A pattern such as `user .{0,60}unknown`
-//! is tried only on a text that has both words.
+//! is tried only on a text that has both words, and one that is nothing but words is not tried at all:
+//! where its words were found, it matches.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use regex::bytes::Regex;
+use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Hir, HirKind};
 
 use crate::load::{rule_hir, rule_regex};
@@ -16,10 +19,19 @@ use crate::load::{rule_hir, rule_regex};
 pub(crate) struct Texts {
     patterns: Vec<Pattern>,
     literals: AhoCorasick,
-    /// For each literal the patterns it stands for, with the group it belongs to there, as a bit.
-    owners: Vec<Vec<(usize, u8)>>,
+    /// For each literal where its owners stand.
+    owned: Vec<Range<usize>>,
+    owners: Vec<Owner>,
     /// The patterns that need no literal.
     always: Vec<usize>,
+}
+
+/// A pattern that a literal stands for.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    pattern: usize,
+    /// The group it belongs to there, or `SURE`.
+    bit: u8,
 }
 
 #[derive(Debug)]
@@ -36,7 +48,13 @@ struct Pattern {
 pub(crate) struct Candidates<'t> {
     texts: &'t Texts,
     text: &'t [u8],
-    /// For each pattern the groups of which a literal was found.
+    marks: Marks,
+}
+
+/// What a search found. Made once and used for many texts.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    /// For each pattern the groups of which a literal was found, and `SURE`.
     found: Vec<u8>,
     /// The patterns of which all groups were found.
     ready: Vec<usize>,
@@ -45,6 +63,8 @@ pub(crate) struct Candidates<'t> {
 /// A set of literals of which every match of a pattern contains at least one.
 type Group = Vec<Vec<u8>>;
 
+/// Beside the groups: a literal was found that is by itself a match of the pattern.
+const SURE: u8 = 1 << 7;
 /// A literal shorter than this stands in nearly every text and would sort nothing out.
 const LITERAL_BYTES_MIN: usize = 3;
 /// Of a second and third group more is asked, since each literal costs time in every search.
@@ -55,22 +75,18 @@ const GROUPS_MAX: usize = 3;
 impl Texts {
     /// Takes patterns that `rule_regex` has accepted.
     pub fn new(patterns: Vec<String>) -> Result<Texts, String> {
-        let mut literals: Vec<Vec<u8>> = Vec::new();
-        let mut known: HashMap<Vec<u8>, usize> = HashMap::new();
-        let mut owners: Vec<Vec<(usize, u8)>> = Vec::new();
+        let mut literals = Literals::default();
         let mut compiled = Vec::with_capacity(patterns.len());
         for (at, source) in patterns.into_iter().enumerate() {
+            let needed = Needed::of(&source);
             let mut needs = 0;
-            for (group, bit) in needed_literals(&source).into_iter().zip(0u8..) {
+            for (group, bit) in needed.groups.into_iter().zip(0u8..) {
                 needs |= 1 << bit;
-                for literal in group {
-                    let slot = *known.entry(literal.clone()).or_insert_with(|| {
-                        literals.push(literal);
-                        owners.push(Vec::new());
-                        owners.len() - 1
-                    });
-                    owners[slot].push((at, 1 << bit));
-                }
+                literals.put(group, at, 1 << bit);
+            }
+            // Where nothing is needed the pattern is tried on every text, so nothing is won by more literals.
+            if needs != 0 {
+                literals.put(needed.sure, at, SURE);
             }
             compiled.push(Pattern {
                 source,
@@ -78,16 +94,18 @@ impl Texts {
                 regex: OnceLock::new(),
             });
         }
-        let literals = AhoCorasick::builder()
+        let automaton = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)
-            .build(&literals)
+            .build(&literals.all)
             .map_err(|error| error.to_string())?;
         let needs_none = |(at, pattern): (usize, &Pattern)| (pattern.needs == 0).then_some(at);
         let always = compiled.iter().enumerate().filter_map(needs_none).collect();
+        let (owned, owners) = literals.flat();
         Ok(Texts {
             patterns: compiled,
-            literals,
+            literals: automaton,
+            owned,
             owners,
             always,
         })
@@ -99,23 +117,30 @@ impl Texts {
     }
 
     pub fn candidates<'t>(&'t self, text: &'t str) -> Candidates<'t> {
-        let mut found = vec![0; self.patterns.len()];
-        let mut ready = Vec::with_capacity(64);
+        self.candidates_in(text, Marks::default())
+    }
+
+    /// The same, in memory that `Candidates::marks` gave back.
+    pub fn candidates_in<'t>(&'t self, text: &'t str, mut marks: Marks) -> Candidates<'t> {
+        let Marks { found, ready } = &mut marks;
+        found.clear();
+        found.resize(self.patterns.len(), 0);
+        ready.clear();
         ready.extend_from_slice(&self.always);
         for hit in self.literals.find_overlapping_iter(text) {
-            for (at, bit) in &self.owners[hit.pattern().as_usize()] {
-                let before = found[*at];
-                found[*at] |= bit;
-                if before != found[*at] && found[*at] == self.patterns[*at].needs {
-                    ready.push(*at);
+            for owner in &self.owners[self.owned[hit.pattern().as_usize()].clone()] {
+                let (at, needs) = (owner.pattern, self.patterns[owner.pattern].needs);
+                let before = found[at];
+                found[at] |= owner.bit;
+                if before & !SURE != needs && found[at] & !SURE == needs {
+                    ready.push(at);
                 }
             }
         }
         Candidates {
             texts: self,
             text: text.as_bytes(),
-            found,
-            ready,
+            marks,
         }
     }
 }
@@ -123,13 +148,17 @@ impl Texts {
 impl Candidates<'_> {
     /// The patterns that may match, in no order: `matched` says which do.
     pub fn ready(&self) -> &[usize] {
-        &self.ready
+        &self.marks.ready
     }
 
     /// Whether the pattern at this index matches.
     pub fn matched(&self, at: usize) -> bool {
         let pattern = &self.texts.patterns[at];
-        if self.found[at] != pattern.needs {
+        let found = self.marks.found[at];
+        if found & SURE != 0 {
+            return true;
+        }
+        if found != pattern.needs {
             return false;
         }
         pattern
@@ -138,14 +167,111 @@ impl Candidates<'_> {
             .as_ref()
             .is_some_and(|regex| regex.is_match(self.text))
     }
+
+    /// Its memory, for the next text.
+    pub fn marks(self) -> Marks {
+        self.marks
+    }
 }
 
-/// The groups of literals, in lower case, that sort out most; none if a match need contain nothing.
-fn needed_literals(pattern: &str) -> Vec<Group> {
-    let Ok(hir) = rule_hir(pattern) else {
-        return Vec::new();
-    };
-    let mut groups = groups(&hir);
+/// The literals of all patterns, each once.
+#[derive(Default)]
+struct Literals {
+    all: Vec<Vec<u8>>,
+    known: HashMap<Vec<u8>, usize>,
+    owners: Vec<Vec<Owner>>,
+}
+
+impl Literals {
+    fn put(&mut self, group: Group, pattern: usize, bit: u8) {
+        for literal in group {
+            let slot = *self.known.entry(literal.clone()).or_insert_with(|| {
+                self.all.push(literal);
+                self.owners.push(Vec::new());
+                self.owners.len() - 1
+            });
+            let owners = &mut self.owners[slot];
+            match owners.iter_mut().find(|owner| owner.pattern == pattern) {
+                Some(owner) => owner.bit |= bit,
+                None => owners.push(Owner { pattern, bit }),
+            }
+        }
+    }
+
+    /// All owners in one piece, since most hits are of literals with few.
+    fn flat(self) -> (Vec<Range<usize>>, Vec<Owner>) {
+        let mut all = Vec::new();
+        let ranges = self.owners.into_iter().map(|owners| {
+            let first = all.len();
+            all.extend(owners);
+            first..all.len()
+        });
+        (ranges.collect(), all)
+    }
+}
+
+/// What a literal search can say of a pattern.
+#[derive(Default)]
+struct Needed {
+    /// The groups of literals, in lower case, that sort out most; none if a match need contain nothing.
+    groups: Vec<Group>,
+    /// The literals that are a match by themselves.
+    sure: Group,
+}
+
+impl Needed {
+    fn of(pattern: &str) -> Needed {
+        let Ok(hir) = rule_hir(pattern) else {
+            return Needed::default();
+        };
+        let branches = match hir.kind() {
+            HirKind::Alternation(branches) => branches.as_slice(),
+            HirKind::Empty
+            | HirKind::Literal(_)
+            | HirKind::Class(_)
+            | HirKind::Look(_)
+            | HirKind::Repetition(_)
+            | HirKind::Capture(_)
+            | HirKind::Concat(_) => std::slice::from_ref(&hir),
+        };
+        let alone: Vec<Group> = branches.iter().filter_map(whole_words).collect();
+        let nothing_else = alone.len() == branches.len();
+        let sure = alone.concat();
+        if nothing_else {
+            return Needed {
+                groups: vec![sure.clone()],
+                sure,
+            };
+        }
+        Needed {
+            groups: needed_literals(&hir),
+            sure,
+        }
+    }
+}
+
+/// Every text a pattern can match, in lower case, if it is nothing but a few words.
+fn whole_words(hir: &Hir) -> Option<Group> {
+    // The extractor sees `\b` as nothing.
+    if !hir.properties().look_set().is_empty() {
+        return None;
+    }
+    let extracted = Extractor::new().extract(hir);
+    if !extracted.is_exact() {
+        return None;
+    }
+    let mut words: Group = extracted
+        .literals()?
+        .iter()
+        .map(|literal| literal.as_bytes().to_ascii_lowercase())
+        .collect();
+    words.sort_unstable();
+    words.dedup();
+    (!words.is_empty() && shortest(&words) >= LITERAL_BYTES_MIN).then_some(words)
+}
+
+fn needed_literals(hir: &Hir) -> Vec<Group> {
+    let mut groups = groups(hir);
     groups.retain(|group| shortest(group) >= LITERAL_BYTES_MIN);
     groups.sort_by_key(|group| std::cmp::Reverse(worth(group)));
     let mut at = 0;
@@ -201,6 +327,11 @@ mod tests {
             r"(spam )+and (virus|worm)? here",
             r"(?i)no \D+ here",
             "Größe|größe",
+            r"over ?quota",
+            r"(mail|in)box (full|closed)",
+            r"greylist|try again .{0,9}later|5\.7\.1",
+            r"no|not here|\bgone\b",
+            r"",
         ];
         let texts = Texts::new(patterns.map(String::from).to_vec()).unwrap();
         for text in [
@@ -218,12 +349,51 @@ mod tests {
             "user here",
             "not found: user",
             "spam spam and  here",
+            "OverQuota",
+            "over quota inbox CLOSED",
+            "mailbox closing",
+            "try again much later",
+            "try again much, much later",
+            "bygone 5.7.1",
+            "gone",
+            "not here",
         ] {
             let candidates = texts.candidates(text);
             for (at, pattern) in patterns.iter().enumerate() {
                 let alone = rule_regex(pattern).unwrap().is_match(text.as_bytes());
                 assert_eq!(candidates.matched(at), alone, "{pattern} in {text}");
+                let ready = candidates.ready().contains(&at);
+                assert!(ready || !alone, "{pattern} in {text}");
             }
         }
+    }
+
+    #[test]
+    fn so_it_is_with_all_patterns_of_the_default_table() {
+        let table = crate::Table::default_table();
+        let texts = table.texts();
+        let sources = || texts.patterns.iter().map(|pattern| &pattern.source);
+        let alone: Vec<Regex> = sources().map(|one| rule_regex(one).unwrap()).collect();
+        let replies = include_str!("../tests/data/wordings.tsv")
+            .lines()
+            .step_by(7);
+        for reply in replies.chain(sources().step_by(4).map(String::as_str)) {
+            let candidates = texts.candidates(reply);
+            for (at, regex) in alone.iter().enumerate() {
+                let alone = regex.is_match(reply.as_bytes());
+                let pattern = texts.source(at);
+                assert_eq!(candidates.matched(at), alone, "{pattern} in {reply}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_alone_need_no_regular_expression() {
+        let patterns = ["gr[ae]ylist(ed|ing)", r"user\b"];
+        let texts = Texts::new(patterns.map(String::from).to_vec()).unwrap();
+        let candidates = texts.candidates("User greylisted");
+        assert!(candidates.matched(0) && candidates.matched(1));
+        let built = texts.patterns.iter().map(|one| one.regex.get().is_some());
+        assert_eq!(built.collect::<Vec<_>>(), [false, true]);
     }
 }

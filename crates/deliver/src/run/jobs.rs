@@ -134,12 +134,13 @@ pub(super) async fn resolve(world: Arc<World>, hop: NextHop) -> Resolved {
     let provider = settings
         .table
         .provider_of(mx.first().copied(), domain.as_deref());
-    let limits = settings.config.limits_for(domain.as_deref(), provider, &mx);
+    let name = provider.map(AsRef::as_ref);
+    let limits = settings.config.limits_for(domain.as_deref(), name, &mx);
     Resolved {
         hop,
         site: SiteId(Arc::from(site)),
         limits: scheduler_limits(&limits),
-        provider: provider.map(Arc::from),
+        provider: provider.cloned(),
     }
 }
 
