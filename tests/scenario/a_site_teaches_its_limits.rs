@@ -50,6 +50,42 @@ fn ten_recipients_go_in_one_run_where_three_are_taken_at_a_time() {
 }
 
 #[test]
+fn too_many_connections_lower_the_concurrency_and_bounce_nothing() {
+    let network = network();
+    let mx = network.mx(
+        2,
+        "above 2 CONNECT => 421 4.7.0 Too many connections from your address & close",
+    );
+    let sender = network.mx(3, "");
+    let relay = relay(&network, QUICK_RETRY);
+    let to = |n: u32| format!("u{n}@rcpt.example");
+    submit(&relay, "app@sender.example", &[&to(0)]);
+    relay.drained();
+    // Held back until all are there, since single ones are gone before the next is handed in.
+    relay.relayctl(&["site", "suspend", "rcpt.example"]);
+    for n in 1..=30 {
+        submit(&relay, "app@sender.example", &[&to(n)]);
+    }
+    relay.relayctl(&["site", "resume", "rcpt.example"]);
+    let site = until("the site is slowed down", || {
+        let sites = relay.json(&["site", "list"]);
+        sites
+            .into_iter()
+            .find(|site| site["site"] == "mx.rcpt.example" && !site["slow_until"].is_null())
+    });
+    assert_eq!(site["why"], "too-many-connections", "{site}");
+    let at_once = site["connections"].as_u64().unwrap();
+    assert!(at_once <= 2, "as many as were taken, at most: {site}");
+    assert!(site["suspended_until"].is_null(), "it is not dead: {site}");
+    until("all arrive", || {
+        relay.relayctl(&["queue", "flush"]);
+        (mx.recipients().len() == 31).then_some(())
+    });
+    relay.drained();
+    assert!(sender.mail().is_empty(), "nothing bounced");
+}
+
+#[test]
 fn a_first_host_that_refuses_the_session_leaves_the_mail_to_the_second() {
     let network = relay_testkit::Network::with_zone(
         "two.example         MX 10 mx1.two.example

@@ -21,6 +21,7 @@ mod moved;
 mod no_mail_accepted_there;
 mod operator_holds_and_bounces;
 mod policy_explains_offline;
+mod policy_reloaded_under_traffic;
 mod queue_stops_and_relayd_ends;
 mod relayctl_answers_scripts;
 mod reload_keeps_the_old_on_error;
