@@ -64,7 +64,7 @@ fn allowed(world: &AdminWorld, client: IpAddr) -> bool {
 }
 
 async fn get_metrics(State(world): State<Arc<AdminWorld>>) -> Response {
-    let mut text = world.events.metrics().prometheus(&gauges(&world));
+    let mut text = world.events.metrics().prometheus(&gauges(&world).await);
     text.push_str(&world.events.hits().prometheus());
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (kind, text).into_response()
@@ -83,7 +83,8 @@ async fn get_health(State(world): State<Arc<AdminWorld>>) -> Response {
 }
 
 /// The states of this moment.
-fn gauges(world: &AdminWorld) -> Gauges {
+async fn gauges(world: &AdminWorld) -> Gauges {
+    let oldest_due = world.dispatcher.oldest_due().await;
     let (stats, condition) = (world.store.stats(), world.store.condition());
     let files = condition.files;
     let yes = |yes: bool| if yes { 1.0 } else { 0.0 };
@@ -108,6 +109,7 @@ fn gauges(world: &AdminWorld) -> Gauges {
         (Gauge::Deferred, Some(stats.deferred as f64)),
         (Gauge::Held, Some(stats.held as f64)),
         (Gauge::OldestSeconds, Some(stats.oldest.map_or(0.0, age))),
+        (Gauge::OldestDueSeconds, Some(oldest_due.map_or(0.0, age))),
         (Gauge::Accepting, Some(yes(condition.refusing.is_none()))),
         (Gauge::Well, Some(yes(condition.trouble.is_none()))),
         (Gauge::FreeBytes, space.map(|space| space.free_bytes as f64)),

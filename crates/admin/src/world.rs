@@ -54,6 +54,8 @@ pub trait Dispatcher: Send + Sync + 'static {
     fn resume<'a>(&'a self, site: &'a str) -> Later<'a, ()>;
     /// In words, what a message waits for; empty: nothing.
     fn blocked_by(&self, id: QueueId) -> Later<'_, Vec<String>>;
+    /// Since when the message is due that has waited longest for a session; None: none waits.
+    fn oldest_due(&self) -> Later<'_, Option<Timestamp>>;
     /// The name of the site that a next hop leads to.
     fn site_of<'a>(&'a self, hop: &'a NextHop) -> Later<'a, String>;
     /// What the rule of this name says; None: the policy has none of this name.
@@ -94,6 +96,10 @@ impl Dispatcher for Delivery {
 
     fn blocked_by(&self, id: QueueId) -> Later<'_, Vec<String>> {
         Box::pin(Delivery::blocked_by(self, id))
+    }
+
+    fn oldest_due(&self) -> Later<'_, Option<Timestamp>> {
+        Box::pin(Delivery::oldest_due(self))
     }
 
     fn site_of<'a>(&'a self, hop: &'a NextHop) -> Later<'a, String> {

@@ -81,6 +81,11 @@ impl Dispatcher for Notes {
         Box::pin(std::future::ready(vec![words]))
     }
 
+    fn oldest_due(&self) -> Later<'_, Option<jiff::Timestamp>> {
+        let an_hour_ago = "2026-11-22T15:00:00Z".parse().unwrap();
+        Box::pin(std::future::ready(Some(an_hour_ago)))
+    }
+
     fn site_of<'a>(&'a self, hop: &'a NextHop) -> Later<'a, String> {
         let site = format!("mx1.{hop},mx2.{hop}");
         Box::pin(std::future::ready(site))
@@ -675,6 +680,11 @@ async fn a_refused_reload_names_the_mistakes_and_metrics_are_text() {
     let (_, text) = api.get("/metrics").await;
     let text = text.as_str().unwrap();
     assert!(text.contains("\nrelayd_queue_messages 1\n"), "{text}");
+    let waited = text
+        .lines()
+        .find_map(|line| line.strip_prefix("relayd_queue_oldest_due_seconds "));
+    let waited: f64 = waited.unwrap().parse().unwrap();
+    assert!(waited >= 3600.0, "{waited}");
     assert!(
         text.contains("\nrelayd_messages_accepted_total 1\n"),
         "{text}"

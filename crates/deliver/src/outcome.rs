@@ -85,8 +85,9 @@ impl Outcome {
                 // What was delivered cannot be written down: it stays in the queue and will be
                 // sent once more. That is the promise (at least once), and it must be seen.
                 let id = report.id;
-                world.events.emit(Event::QueueStopped {
-                    reason: format!("the outcome of {id} could not be written: {error}"),
+                world.events.emit(Event::OutcomeUnwritten {
+                    id,
+                    reason: error.to_string(),
                 });
                 if matches!(error, StoreError::Stopped(_)) {
                     let _ = to_dispatcher.send(FromSession::QueueStopped).await;

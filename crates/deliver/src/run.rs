@@ -95,6 +95,7 @@ enum Order {
     Suspend(SiteId, Timestamp, oneshot::Sender<()>),
     Resume(SiteId, oneshot::Sender<()>),
     BlockedBy(QueueId, oneshot::Sender<Vec<String>>),
+    OldestDue(oneshot::Sender<Option<Timestamp>>),
     Reload(oneshot::Sender<Routes>),
     Stop(Duration, oneshot::Sender<()>),
 }
@@ -215,6 +216,11 @@ impl Delivery {
         self.ask(|answer| Order::BlockedBy(id, answer))
             .await
             .unwrap_or_default()
+    }
+
+    /// Since when the message is due that has waited longest for a session. None: none waits.
+    pub async fn oldest_due(&self) -> Option<Timestamp> {
+        self.ask(Order::OldestDue).await.flatten()
     }
 
     /// The name of the site that a next hop leads to, as [`SiteView`] has it. Asks DNS where the

@@ -196,6 +196,11 @@ pub enum Event {
     QueueStopped {
         reason: String,
     },
+    /// What became of a message could not be written down: it stays in the queue and is sent once more.
+    OutcomeUnwritten {
+        id: QueueId,
+        reason: String,
+    },
     /// The disk, or the writer of the history, did not keep up.
     HistoryLost {
         events: u64,
@@ -516,6 +521,10 @@ pub(crate) mod tests {
             Event::IndexRebuilt { reason: text() },
             Event::IndexFrozen { reason: text() },
             Event::QueueStopped { reason: text() },
+            Event::OutcomeUnwritten {
+                id: id(),
+                reason: text(),
+            },
             Event::HistoryLost { events: 1 },
             Event::Started {
                 version: "0",

@@ -11,6 +11,7 @@ pub enum Gauge {
     Deferred,
     Held,
     OldestSeconds,
+    OldestDueSeconds,
     Accepting,
     Well,
     FreeBytes,
@@ -38,7 +39,7 @@ const fn row(gauge: Gauge, name: &'static str, help: &'static str) -> GaugeRow {
 }
 
 /// Every state, in the order of the enum.
-pub const GAUGES: [GaugeRow; 18] = [
+pub const GAUGES: [GaugeRow; 19] = [
     row(
         Gauge::Messages,
         "relayd_queue_messages",
@@ -64,6 +65,11 @@ pub const GAUGES: [GaugeRow; 18] = [
         Gauge::OldestSeconds,
         "relayd_queue_oldest_seconds",
         "Age of the oldest message.",
+    ),
+    row(
+        Gauge::OldestDueSeconds,
+        "relayd_queue_oldest_due_seconds",
+        "How long the oldest message that is due has waited for a session; those of suspended sites count.",
     ),
     row(
         Gauge::Accepting,

@@ -322,6 +322,10 @@ pub(crate) fn line(event: &Event) {
             error!(target: ALERT, event = "queue_stopped", reason,
                 "the queue takes no more mail; relayd ends and recovers when it is started again");
         }
+        Event::OutcomeUnwritten { id, reason } => {
+            error!(target: "relayd", event = "outcome_unwritten", %id, reason,
+                "what became of a message could not be written down; it is sent once more");
+        }
         Event::HistoryLost { events } => {
             error!(target: "relayd", event = "history_lost", events,
                 "events are missing in the history: its disk did not keep up");

@@ -53,6 +53,7 @@ pub enum Metric {
     IndexesRebuilt,
     IndexesFrozen,
     QueueStops,
+    OutcomesUnwritten,
     HistoryLost,
     Starts,
     ListenersOpened,
@@ -75,7 +76,7 @@ const fn row(metric: Metric, name: &'static str, help: &'static str) -> Row {
 }
 
 /// Every counter, in the order of the enum.
-pub const ROWS: [Row; 45] = [
+pub const ROWS: [Row; 46] = [
     row(
         Metric::ClientsConnected,
         "relayd_clients_connected_total",
@@ -265,6 +266,11 @@ pub const ROWS: [Row; 45] = [
         Metric::QueueStops,
         "relayd_queue_stops_total",
         "Times the queue stopped taking mail after a fault of the disk.",
+    ),
+    row(
+        Metric::OutcomesUnwritten,
+        "relayd_outcomes_unwritten_total",
+        "Outcomes of attempts that could not be written down; what was delivered by them is sent again.",
     ),
     row(
         Metric::HistoryLost,
@@ -466,6 +472,7 @@ fn main_counter(event: &Event) -> (Metric, u64) {
         Event::IndexRebuilt { .. } => (Metric::IndexesRebuilt, 1),
         Event::IndexFrozen { .. } => (Metric::IndexesFrozen, 1),
         Event::QueueStopped { .. } => (Metric::QueueStops, 1),
+        Event::OutcomeUnwritten { .. } => (Metric::OutcomesUnwritten, 1),
         Event::HistoryLost { events } => (Metric::HistoryLost, *events),
         Event::Started { .. } => (Metric::Starts, 1),
         Event::Listening { .. } => (Metric::ListenersOpened, 1),

@@ -55,6 +55,8 @@ pub(crate) struct Jobs {
     free: Vec<JobRef>,
     keys: BTreeMap<(QueueId, HopRef), JobRef>,
     waiting: BTreeSet<(Micros, JobRef)>,
+    /// Those that are due and not in flight, by the time from which on they are. A job is in one of both at most.
+    due: BTreeSet<(Micros, JobRef)>,
     senders: Senders,
     messages: u64,
 }
@@ -132,8 +134,8 @@ impl Jobs {
     /// Forgets a job. The caller has taken it out of its site's lists.
     pub(crate) fn remove(&mut self, job: JobRef) {
         self.stop_waiting(job);
-        let slot = &mut self.slots[job as usize];
-        slot.place = Place::Free;
+        self.put(job, Place::Free);
+        let slot = &self.slots[job as usize];
         let (id, hop, sender) = (slot.id, slot.hop, slot.sender);
         self.senders.release(sender);
         self.keys.remove(&(id, hop));
@@ -143,12 +145,22 @@ impl Jobs {
         }
     }
 
+    /// The job is there now, and not waiting any more; for that see [`Jobs::wait`].
+    pub(crate) fn put(&mut self, job: JobRef, place: Place) {
+        let slot = &mut self.slots[job as usize];
+        slot.place = place;
+        match place {
+            Place::Unresolved | Place::Ready => self.due.insert((slot.due, job)),
+            Place::Free | Place::Waiting | Place::InFlight => self.due.remove(&(slot.due, job)),
+        };
+    }
+
     /// The job waits until `due`.
     pub(crate) fn wait(&mut self, job: JobRef, due: Micros) {
         self.stop_waiting(job);
+        self.put(job, Place::Waiting);
         let slot = &mut self.slots[job as usize];
         slot.due = due;
-        slot.place = Place::Waiting;
         slot.urge = Urge::Normal;
         self.waiting.insert((due, job));
     }
@@ -157,6 +169,17 @@ impl Jobs {
     pub(crate) fn stop_waiting(&mut self, job: JobRef) {
         let due = self.slots[job as usize].due;
         self.waiting.remove(&(due, job));
+    }
+
+    /// A waiting job that was taken off the clock is due now and not only later.
+    pub(crate) fn due_now(&mut self, job: JobRef, now: Micros) {
+        let slot = &mut self.slots[job as usize];
+        slot.due = slot.due.min(now);
+    }
+
+    /// Since when the job is due that has been so for the longest time and is not in flight.
+    pub(crate) fn oldest_due(&self) -> Option<Micros> {
+        self.due.first().map(|&(due, _)| due)
     }
 
     /// The earliest due time of a waiting job.

@@ -51,7 +51,7 @@ impl Scheduler {
             && deadline <= now
         {
             self.take_out_of_site(job, site);
-            self.jobs.slot_mut(job).place = Place::InFlight;
+            self.jobs.put(job, Place::InFlight);
             self.settling.insert(job, Afterwards::AsReported);
             let sources = SourceChoice::default();
             let dispatch = self.dispatch(job, Timestamp::MAX, sources);
@@ -107,8 +107,8 @@ impl Scheduler {
         actions: &mut Vec<Action>,
     ) {
         self.take_out_of_site(job, site);
-        let slot = self.jobs.slot_mut(job);
-        slot.place = Place::InFlight;
+        self.jobs.put(job, Place::InFlight);
+        let slot = self.jobs.slot(job);
         // At the deadline everybody is due: there is no later attempt.
         let as_of = match slot.urge {
             Urge::Normal if slot.deadline > now => time::timestamp(now),

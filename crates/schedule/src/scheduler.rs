@@ -423,6 +423,11 @@ impl Scheduler {
         self.jobs.len()
     }
 
+    /// Since when the job is due that has waited longest for a session; sites that rest count, too.
+    pub fn oldest_due(&self) -> Option<Timestamp> {
+        self.jobs.oldest_due().map(time::timestamp)
+    }
+
     /// Sessions of the site that have carried something out: so many it takes.
     pub fn connected(&self, site: &SiteId) -> u32 {
         let number = self.site_numbers.get(site);
@@ -588,6 +593,7 @@ impl Scheduler {
             match self.jobs.slot(job).place {
                 Place::Waiting => {
                     self.jobs.stop_waiting(job);
+                    self.jobs.due_now(job, now);
                     self.leave_waiting(job);
                     self.jobs.slot_mut(job).urge = Urge::Flushed;
                     self.make_ready(job, now, actions);

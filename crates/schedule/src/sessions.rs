@@ -379,7 +379,7 @@ impl Scheduler {
             Some(site) => self.put_in_site(job, site),
             None => {
                 entry.unresolved.insert(job);
-                self.jobs.slot_mut(job).place = Place::Unresolved;
+                self.jobs.put(job, Place::Unresolved);
             }
         }
     }
@@ -388,8 +388,8 @@ impl Scheduler {
         let Some(entry) = self.sites.get_mut(&site) else {
             return;
         };
-        let slot = self.jobs.slot_mut(job);
-        slot.place = Place::Ready;
+        self.jobs.put(job, Place::Ready);
+        let slot = self.jobs.slot(job);
         match slot.urge {
             Urge::Normal | Urge::WasFlushed => {
                 entry.ready.push(slot.sender, slot.id, job);

@@ -5,6 +5,7 @@ mod scene;
 
 use std::time::Duration;
 
+use relay_observe::metric::Metric;
 use relay_queue::{State, StoreError};
 use relay_smtp::NextHop;
 use rustls::pki_types::PrivateKeyDer;
@@ -276,6 +277,12 @@ async fn an_outcome_that_cannot_be_written_says_that_the_queue_has_stopped() {
     assert_eq!(report.due_again, Some(in_half_an_hour));
     assert_eq!(scene.states(id).await, [State::Queued]);
     assert_eq!(scene.queue_stopped, 1);
+    let count = |metric| scene.world.events.metrics().get(metric);
+    assert_eq!(
+        (count(Metric::OutcomesUnwritten), count(Metric::QueueStops)),
+        (1, 0),
+        "the queue itself has said that it has stopped"
+    );
     scene.quit().await;
 }
 

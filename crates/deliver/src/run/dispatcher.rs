@@ -573,6 +573,9 @@ impl Dispatcher {
                 let why = self.scheduler.why(id, self.world.clock.now());
                 let _ = answer.send(why.iter().map(ToString::to_string).collect());
             }
+            Order::OldestDue(answer) => {
+                let _ = answer.send(self.scheduler.oldest_due());
+            }
             Order::Reload(answer) => {
                 let _ = answer.send(self.reload());
             }

@@ -283,6 +283,10 @@ impl Entry {
             Event::IndexRebuilt { reason } => because("index_rebuilt", reason),
             Event::IndexFrozen { reason } => because("index_frozen", reason),
             Event::QueueStopped { reason } => because("queue_stopped", reason),
+            Event::OutcomeUnwritten { id, reason } => Entry {
+                id: Some(id),
+                ..because("outcome_unwritten", reason)
+            },
             Event::HistoryLost { events } => counted("history_lost", events),
             Event::Started { version, .. } => because("started", format!("version {version}")),
             Event::Reloaded => named("reloaded"),

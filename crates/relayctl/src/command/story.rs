@@ -156,6 +156,10 @@ fn headline(entry: &Entry) -> (String, Option<Tone>) {
             format!("the queue takes no more mail: {because}"),
             Some(Tone::Bad),
         ),
+        "outcome_unwritten" => (
+            format!("its outcome could not be written, it is sent once more: {because}"),
+            Some(Tone::Bad),
+        ),
         "reload_refused" => (
             "reload refused; the old configuration stays".to_owned(),
             Some(Tone::Warning),

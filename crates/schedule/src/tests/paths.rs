@@ -50,6 +50,39 @@ fn a_deferred_job_is_due_again_at_its_time_and_not_before() {
 }
 
 #[test]
+fn the_oldest_due_job_is_the_one_that_has_waited_longest_for_a_session() {
+    check(
+        100,
+        "
+        due none
+        add 1 d.test due=+60
+        due none
+        T +60
+        = resolve d.test
+        due 2026-01-01T00:01:00Z
+        T +5
+        add 2 d.test
+        due 2026-01-01T00:01:00Z
+        site d.test S
+        = open s1 S by d.test
+        = open s2 S by d.test
+        due 2026-01-01T00:01:00Z
+        ready s1
+        = assign s1 1
+        due 2026-01-01T00:01:05Z
+        suspend S +600 rule
+        remove 2
+        due none
+        add 3 d.test due=+3600
+        due none
+        flush 3
+        due 2026-01-01T00:01:05Z
+        done s1 1 again=+300 good
+        due 2026-01-01T00:01:05Z",
+    );
+}
+
+#[test]
 fn one_session_carries_many_messages_and_ends_at_its_limit() {
     check(
         100,

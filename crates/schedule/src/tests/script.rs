@@ -153,6 +153,11 @@ impl Play {
                 let why: Vec<String> = why.iter().map(ToString::to_string).collect();
                 return assert_eq!(why.join("; "), rest[1..].join(" "), "{line}");
             }
+            "due" => {
+                let since = self.scheduler.oldest_due();
+                let since = since.map_or("none".to_owned(), |since| since.to_string());
+                return assert_eq!(since, rest.join(" "), "{line}");
+            }
             "add" => Event::Add(Job {
                 id: id(rest[0]),
                 hop: hop(rest[1]),
