@@ -11,6 +11,7 @@ mod bounces_one_of_three;
 mod busy_421_in_mid_session;
 mod config_refused;
 mod delivers;
+mod disk_full;
 mod dkim_verifies_elsewhere;
 mod first_mx_refuses_connection;
 mod flush_forces_sending;

@@ -224,6 +224,8 @@ impl Shared {
         let reason = Refused::SenderShare;
         self.judge_room(|limits, room, stats| {
             let fill = room.fill(stats.0, stats.1);
+            // Where nobody may send any more, it is not this sender's fault.
+            admit::may_enter(limits, &fill, 0)?;
             admit::may_have_more(limits, &fill, holding, &sender.to_string(), reason)
         })
     }
