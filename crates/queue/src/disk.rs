@@ -75,7 +75,7 @@ impl DiskStore {
         let recovered = recover(&layout, &options, &events)?;
         let ids = Ids::after(recovered.ledger.highest(), options.node);
         let places = Arc::new(Semaphore::new(options.waiting_max));
-        let imports = Arc::new(Imports::in_file(layout.imported()));
+        let imports = Arc::new(Imports::in_file(layout.imported(), options.device.clone()));
         let shared = Arc::new(Shared::new(layout, options, events, recovered.ledger));
         room::look(&shared, None);
         let needed = shared.ledger().segments().keys().next().copied();
@@ -211,6 +211,7 @@ impl DiskStore {
         let (reply, answer) = oneshot::channel();
         let thread = std::thread::Builder::new().name("queue-verify".to_owned());
         let started = thread.spawn(move || {
+            crate::gentle::yield_the_disk();
             let _ = reply.send(verify());
         });
         let unreadable = |error: std::io::Error| StoreError::Disk(error.to_string());

@@ -5,13 +5,15 @@
 //! appended to; what is older than a month is left out when it is read for the first time.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
+
+use crate::device::{Device, write_bytes};
 
 /// An import is repeated within days, if at all.
 const KEPT_DAYS: i64 = 30;
@@ -20,22 +22,22 @@ const KEPT_DAYS: i64 = 30;
 #[derive(Debug)]
 pub struct Imports {
     /// None: in memory only.
-    path: Option<PathBuf>,
+    file: Option<(PathBuf, Arc<dyn Device>)>,
     /// None: not read yet.
     known: Mutex<Option<HashSet<String>>>,
 }
 
 impl Imports {
-    pub(crate) fn in_file(path: PathBuf) -> Imports {
+    pub(crate) fn in_file(path: PathBuf, device: Arc<dyn Device>) -> Imports {
         Imports {
-            path: Some(path),
+            file: Some((path, device)),
             known: Mutex::new(None),
         }
     }
 
     pub(crate) fn in_memory() -> Imports {
         Imports {
-            path: None,
+            file: None,
             known: Mutex::new(None),
         }
     }
@@ -53,8 +55,8 @@ impl Imports {
             lines.push_str(&format!("{today} {origin}\n"));
         }
         let mut known = self.loaded(now)?;
-        if let Some(path) = &self.path {
-            append(path, &lines)?;
+        if let Some((path, device)) = &self.file {
+            append(&**device, path, &lines)?;
         }
         if let Some(known) = known.as_mut() {
             known.extend(origins.iter().cloned());
@@ -70,8 +72,8 @@ impl Imports {
     fn loaded(&self, now: Timestamp) -> io::Result<MutexGuard<'_, Option<HashSet<String>>>> {
         let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
         if known.is_none() {
-            *known = Some(match &self.path {
-                Some(path) => load(path, day(now))?,
+            *known = Some(match &self.file {
+                Some((path, device)) => load(&**device, path, day(now))?,
                 None => HashSet::new(),
             });
         }
@@ -83,7 +85,7 @@ fn day(at: Timestamp) -> i64 {
     at.as_second().div_euclid(86_400)
 }
 
-fn load(path: &Path, today: i64) -> io::Result<HashSet<String>> {
+fn load(device: &dyn Device, path: &Path, today: i64) -> io::Result<HashSet<String>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
@@ -107,38 +109,44 @@ fn load(path: &Path, today: i64) -> io::Result<HashSet<String>> {
     }
     // Nothing recent in it: it need not be kept.
     if known.is_empty() && whole > 0 {
-        std::fs::remove_file(path)?;
+        device.remove(path)?;
     }
     Ok(known)
 }
 
-fn append(path: &Path, lines: &str) -> io::Result<()> {
-    let made = !path.exists();
-    let mut file: File = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)?;
+/// A last line that a power cut tore is ended first, so that it spoils no other.
+fn append(device: &dyn Device, path: &Path, lines: &str) -> io::Result<()> {
+    let there = OpenOptions::new().read(true).write(true).open(path);
+    let made = matches!(&there, Err(error) if error.kind() == io::ErrorKind::NotFound);
+    let file = match made {
+        true => device.create(path)?,
+        false => there?,
+    };
     let length = file.metadata()?.len();
     let mut last = [b'\n'];
     if length > 0 {
         file.read_exact_at(&mut last, length - 1)?;
     }
-    if last != [b'\n'] {
-        file.write_all(b"\n")?;
-    }
-    file.write_all(lines.as_bytes())?;
-    file.sync_all()?;
+    let lines = match last {
+        [b'\n'] => lines.to_owned(),
+        [_] => format!("\n{lines}"),
+    };
+    // What a full disk took the half of would be torn, too, and in the way of what comes next.
+    let written = write_bytes(device, &file, lines.as_bytes(), length);
+    written.inspect_err(|_| drop(device.truncate(&file, length)))?;
+    device.sync(&file)?;
     match path.parent() {
-        Some(parent) if made => File::open(parent)?.sync_all(),
+        Some(parent) if made => device.sync_directory(parent),
         Some(_) | None => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+    use crate::device::SystemDevice;
 
     fn at_day(day: i64) -> Timestamp {
         Timestamp::from_second(day * 86_400 + 5).unwrap()
@@ -148,7 +156,7 @@ mod tests {
     fn what_was_taken_over_is_known_after_a_restart_and_forgotten_after_a_month() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("imported");
-        let imports = || Imports::in_file(path.clone());
+        let imports = || Imports::in_file(path.clone(), Arc::new(SystemDevice));
         let first = imports();
         assert!(!first.knows("a", at_day(100)).unwrap());
         let names = ["a".to_owned(), "b/1".to_owned()];

@@ -21,6 +21,7 @@ mod follow;
 mod footer;
 mod frozen;
 mod gather;
+mod gentle;
 mod ids;
 mod imports;
 mod index;

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use relay_queue::{DiskStore, Message, Select, Store};
 use relay_smtp::QueueId;
 
+use crate::messages::now;
+
 /// A position in a recording: so many actions were done.
 pub type Position = usize;
 
@@ -15,6 +17,8 @@ pub struct Facts {
     pub stories: BTreeMap<QueueId, Story>,
     /// Settlements that came with DSNs.
     pub reports: Vec<Reported>,
+    /// Names of messages that were noted as taken over, and since when that is promised.
+    pub origins: Vec<(String, Position)>,
 }
 
 /// One message: its states in order. The first one: it does not exist.
@@ -111,6 +115,16 @@ impl Facts {
         wrong
     }
 
+    /// The origins that the queue should know after a cut and does not.
+    pub fn forgotten(&self, cut: Position, store: &DiskStore) -> Vec<String> {
+        let imports = store.imports();
+        let promised = self.origins.iter().filter(|(_, at)| *at <= cut);
+        let unknown = promised.filter(|(name, _)| !matches!(imports.knows(name, now()), Ok(true)));
+        unknown
+            .map(|(name, _)| format!("{name} was taken over, and is not known as that any more"))
+            .collect()
+    }
+
     /// From here on, what is there is what was promised: somebody has seen it.
     pub fn observe(&mut self, begun: Position, now: Position, seen: &Seen) {
         for (id, story) in &mut self.stories {
@@ -151,9 +165,11 @@ impl Facts {
                 promised: None,
                 ..report.clone()
             });
+        let known = self.origins.iter().filter(|(_, at)| *at <= cut);
         Facts {
             stories: stories.collect(),
             reports: reports.collect(),
+            origins: known.map(|(name, _)| (name.clone(), 0)).collect(),
         }
     }
 }

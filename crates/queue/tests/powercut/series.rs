@@ -235,6 +235,7 @@ async fn judge(root: &Path, facts: &Facts, cut: usize, name: &str, tally: &mut T
     };
     let seen = look(&store).await;
     tally.blame(name, facts.judge(cut, &seen, store.next_id()));
+    tally.blame(name, facts.forgotten(cut, &store));
     store.close().await;
     for path in files(&root.join("state/quarantine")) {
         let file = path.file_name().unwrap().to_string_lossy();

@@ -76,7 +76,8 @@ pub async fn life(
     let opened = position();
     let index = current(directory);
     let seen = look(&store).await;
-    let wrong = facts.judge(begun, &seen, store.next_id());
+    let mut wrong = facts.judge(begun, &seen, store.next_id());
+    wrong.extend(facts.forgotten(begun, &store));
     if !wrong.is_empty() {
         return Err(wrong);
     }
@@ -157,7 +158,8 @@ impl Producer {
     async fn work(mut self, steps: usize) {
         for _ in 0..steps {
             match self.rng.random_range(0..100) {
-                0..40 => self.accept().await,
+                0..36 => self.accept().await,
+                36..40 => self.take_over().await,
                 40..98 => self.settle().await,
                 // A disk that is full until the ballast is thrown.
                 98 if self.end != End::Drained => self.device.full.store(true, Ordering::SeqCst),
@@ -214,6 +216,24 @@ impl Producer {
             assert_eq!(*accepted, message);
             self.promise(id, at, position());
             self.messages.push(message);
+        }
+    }
+
+    /// A message of another queue, and the note that it was taken over.
+    async fn take_over(&mut self) {
+        let (new, message) = self.new_message("imported");
+        let at = self.offer(&new, &message, position());
+        let taken = self.store.import(message.clone(), new.body).await;
+        if taken.is_err() {
+            return;
+        }
+        self.promise(message.id, at, position());
+        let name = format!("{}/elsewhere", message.id);
+        self.messages.push(message);
+        let noted = (self.store.imports()).remember(std::slice::from_ref(&name), now());
+        if noted.is_ok() {
+            let at = position();
+            self.facts().origins.push((name, at));
         }
     }
 
