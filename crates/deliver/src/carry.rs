@@ -262,6 +262,7 @@ impl Carrier {
         let count = self.recipients_max(settings, job, &peer);
         let count = count.min(attempt.pending.len());
         let chunk: Vec<u32> = attempt.pending.drain(..count).collect();
+        peer.wire.hear().await;
         peer.wire.session.begin(job.transaction(prepared, &chunk));
         let message = Outgoing::new(&prepared.signatures, &job.body);
         peer.wire.send(message).await;

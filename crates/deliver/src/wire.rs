@@ -67,7 +67,12 @@ impl Wire {
                     self.write_body(message).await;
                 }
                 Step::StartTls => return Pause::StartTls,
-                Step::Ready => return Pause::Ready,
+                Step::Ready => {
+                    self.hear().await;
+                    if self.session.end().is_none() {
+                        return Pause::Ready;
+                    }
+                }
                 Step::Over => return Pause::Over,
             }
         }
@@ -100,6 +105,26 @@ impl Wire {
         while self.session.step() == Step::Ready {
             let read = self.stream.read(&mut buffer).await;
             self.received(read, &buffer);
+        }
+    }
+
+    /// Takes what the peer has said unasked, without waiting: a reply too many, or why it closes. Left
+    /// unread it would pass for the answer to the next command.
+    pub async fn hear(&mut self) {
+        let mut buffer = [0; READ_BYTES];
+        while self.session.end().is_none() {
+            let heard = poll_fn(|context| {
+                let mut buffer = ReadBuf::new(&mut buffer);
+                let read = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
+                Poll::Ready(match read {
+                    Poll::Ready(read) => Some(read.map(|()| buffer.filled().len())),
+                    Poll::Pending => None,
+                })
+            });
+            match heard.await {
+                Some(read) => self.received(read, &buffer),
+                None => return,
+            }
         }
     }
 
@@ -143,6 +168,8 @@ impl Wire {
                 (until, bytes) = (Instant::now() + self.timeouts.body, 0);
             }
             bytes += piece.len();
+            // "250" before the final dot is no word about this message.
+            self.hear().await;
             match timeout_at(until, self.write_piece(&piece)).await {
                 // The peer has spoken before it had all of it.
                 Ok(Ok(())) if self.session.end().is_some() => return,

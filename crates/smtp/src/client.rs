@@ -356,6 +356,11 @@ impl Session {
 
     fn handle(&mut self, reply: Reply) {
         self.replies += 1;
+        // What has not been written yet cannot have been answered: were this taken for the answer, each
+        // later reply would be counted for the command after its own, up to a message that was never taken.
+        if !self.out.is_empty() {
+            return self.unasked(reply);
+        }
         let Some(expect) = self.pending.pop_front() else {
             return self.unasked(reply);
         };
@@ -371,11 +376,7 @@ impl Session {
                 ReplyClass::Transient | ReplyClass::Permanent => self.give_up(phase, reply),
             },
             Expect::Ehlo => self.ehlo_answered(reply),
-            Expect::Helo => match reply.class() {
-                ReplyClass::Positive => self.greeted(),
-                ReplyClass::Intermediate => self.wrong(phase, &reply),
-                ReplyClass::Transient | ReplyClass::Permanent => self.give_up(phase, reply),
-            },
+            Expect::Helo => self.helo_answered(reply),
             Expect::Starttls => self.starttls_answered(reply),
             Expect::AuthPlain(response) => self.plain_answered(response, reply),
             Expect::AuthLogin(left) => self.login_answered(left, reply),
@@ -392,7 +393,8 @@ impl Session {
         }
     }
 
-    /// A reply that answers nothing: said before the body was read, or while the session was idle.
+    /// A reply that answers nothing: said before its command or the body was read, or while the session was
+    /// idle.
     fn unasked(&mut self, reply: Reply) {
         let phase = self.phase();
         match reply.class() {
@@ -418,6 +420,21 @@ impl Session {
                 let command = format!("HELO {}", self.setup.hostname);
                 self.say(&command, Expect::Helo);
             }
+            (ReplyClass::Transient | ReplyClass::Permanent, _) => self.give_up(Phase::Ehlo, reply),
+        }
+    }
+
+    fn helo_answered(&mut self, reply: Reply) {
+        match (reply.class(), reply.code) {
+            (ReplyClass::Positive, _) => self.greeted(),
+            (ReplyClass::Intermediate, _) => self.wrong(Phase::Ehlo, &reply),
+            // It refuses nothing: it does not understand. Were this taken for a refusal, every message to
+            // the host would be bounced for it.
+            (_, 500 | 502) => self.leave(End::Failed {
+                phase: Phase::Ehlo,
+                failure: Failure::Garbage,
+                words: format!("the host knows neither EHLO nor HELO: {reply}"),
+            }),
             (ReplyClass::Transient | ReplyClass::Permanent, _) => self.give_up(Phase::Ehlo, reply),
         }
     }

@@ -1,6 +1,7 @@
 //! Sessions against scripted peers, in virtual time, with the queue in memory.
 
 mod faulty;
+mod hostile;
 mod scene;
 
 use std::time::Duration;

@@ -168,6 +168,8 @@ impl Session {
                 }
             }
             (Expect::FinalDot, ReplyClass::Intermediate) => return self.wrong(Phase::Body, &reply),
+            // A farewell is no word about the message (RFC 5321 section 4.2.2: 221 closes the channel).
+            (Expect::FinalDot, _) if reply.code == 221 => return self.wrong(Phase::Body, &reply),
             (Expect::FinalDot, _) => {
                 // The reply to the final dot speaks for all accepted recipients and for no other
                 // (RFC 5321 section 4.2.5).

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::faulty::Faulty;
+use super::hostile;
 use crate::dial::{DialError, Dialer, Dialing, Stream};
 use crate::link::{Flow, FromSession, Link, ToSession};
 use crate::sign::Signers;
@@ -41,6 +42,10 @@ pub enum Script {
     Talk(String),
     /// In clear, then encrypted.
     Tls(String, String, Arc<rustls::ServerConfig>),
+    /// A script of `hostile`.
+    Hostile(String),
+    /// A host that takes everything.
+    Good,
 }
 
 /// Names, and one script for each connection.
@@ -51,12 +56,22 @@ pub struct Net {
 }
 
 #[derive(Default)]
-struct Heard {
-    bodies: Vec<String>,
-    wrong: Vec<String>,
+pub(super) struct Heard {
+    pub bodies: Vec<String>,
+    pub wrong: Vec<String>,
 }
 
 impl Net {
+    /// What the next connections meet, in place of what was left.
+    pub fn expect(&self, scripts: Vec<Script>) {
+        *self.scripts.lock().unwrap() = scripts.into();
+    }
+
+    /// What peers heard that was not in their scripts.
+    pub fn wrong(&self) -> Vec<String> {
+        self.heard.lock().unwrap().wrong.clone()
+    }
+
     pub fn dialled(&self) -> Vec<String> {
         self.dialled.lock().unwrap().clone()
     }
@@ -119,6 +134,10 @@ impl Dialer for Net {
                     tokio::spawn(async move {
                         play(theirs, &text, &heard).await;
                     });
+                }
+                Script::Hostile(text) => return Ok(hostile::stream(ours, theirs, text, heard)),
+                Script::Good => {
+                    tokio::spawn(async move { hostile::take_all(theirs, &heard).await });
                 }
                 Script::Tls(clear, encrypted, config) => {
                     tokio::spawn(async move {
