@@ -13,7 +13,7 @@ use crate::carry::Carrier;
 use crate::job::{Job, Which, unreadable};
 use crate::link::{FromSession, Link, ToSession};
 use crate::outcome::{Outcome, expired};
-use crate::settle::{Said, Verdict};
+use crate::settle::{Reports, Said, Verdict};
 use crate::suppress::set_aside;
 use crate::world::World;
 
@@ -155,6 +155,7 @@ fn last_words(job: &Job, index: u32, decision: &Decision) -> Verdict {
         host: last.and_then(|last| last.host.clone()),
         tls: None,
         accepted_before: 0,
+        reports: Reports::Ours,
         decision: decision.clone(),
     }
 }

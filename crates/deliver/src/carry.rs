@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use relay_message::seven_bit::CannotConvert;
 use relay_observe::Event;
 use relay_observe::crash::{self, CrashPoint};
 use relay_policy::{Action, Category, Decision, Fate};
@@ -18,13 +19,14 @@ use relay_smtp::{Failure, Phase};
 use tokio::sync::mpsc;
 
 use crate::hosts::{Hosts, NoHost};
-use crate::job::{Job, Prepared};
+use crate::job::Job;
 use crate::judge::{Judged, alike, flow, judge, judge_refusal, news_of};
 use crate::link::{Flow, FromSession};
 use crate::open::{AllSuspended, Peer, Refusal, Target, source_for};
 use crate::outgoing::Outgoing;
+use crate::prepared::{Forms, Prepared};
 use crate::scope::{Place, unsuppress};
-use crate::settle::{Said, Verdict};
+use crate::settle::{Reports, Said, Verdict};
 use crate::world::{Settings, World};
 
 /// What a session keeps between its dispatches.
@@ -96,7 +98,7 @@ impl Carrier {
             attempt.refuse_all(&refusal, &decision);
             return Ok(attempt);
         }
-        let prepared = job.prepare(settings, self.world.clock.now()).await?;
+        let mut forms = Forms::new(job, settings, self.world.clock.now()).await?;
         // Each round settles a recipient, or uses up a host or a session; this bound is only a net.
         let rounds = 2 * job.due.len() + 20;
         for _ in 0..rounds {
@@ -105,7 +107,7 @@ impl Carrier {
             }
             let go = match self.ready_peer(settings, job, &mut attempt).await {
                 Some(peer) => {
-                    self.transact(settings, job, &prepared, peer, &mut attempt)
+                    self.transact(settings, job, &mut forms, peer, &mut attempt)
                         .await
                 }
                 None => Go::Stop,
@@ -255,18 +257,27 @@ impl Carrier {
         &mut self,
         settings: &Settings,
         job: &Job,
-        prepared: &Prepared,
+        forms: &mut Forms,
         mut peer: Peer,
         attempt: &mut Try,
     ) -> Go {
         let count = self.recipients_max(settings, job, &peer);
         let count = count.min(attempt.pending.len());
         let chunk: Vec<u32> = attempt.pending.drain(..count).collect();
-        peer.wire.hear().await;
-        peer.wire.session.begin(job.transaction(prepared, &chunk));
-        let message = Outgoing::new(&prepared.signatures, &job.body);
-        peer.wire.send(message).await;
-        let outcomes = match peer.wire.session.take_outcomes() {
+        let form = forms.fitting(job, settings, &peer.wire.session).await;
+        let outcomes = match form {
+            Ok(Ok(prepared)) => speak(job, prepared, &mut peer, &chunk).await,
+            Ok(Err(cannot)) => Some(unfit(cannot, chunk.len())),
+            // What others of this attempt have been told stands; these come again later.
+            Err(error) => {
+                let id = job.message.id;
+                tracing::error!(%id, "the queue does not give the message out: {error}");
+                attempt.put_back(&chunk);
+                self.peer = Some(peer);
+                return Go::Stop;
+            }
+        };
+        let outcomes = match outcomes {
             Some(outcomes) if !attempt.died_idle(&peer, &outcomes) => outcomes,
             // The peer had closed the session while it was idle: that says nothing of the message.
             Some(_) | None => {
@@ -577,10 +588,34 @@ impl Try {
                 host: refusal.host.clone(),
                 tls: refusal.tls.clone(),
                 accepted_before: 0,
+                reports: Reports::Ours,
                 decision: decision.clone(),
             });
         }
     }
+}
+
+/// One transaction. None: the session was over before it began.
+async fn speak(
+    job: &Job,
+    prepared: &Prepared,
+    peer: &mut Peer,
+    chunk: &[u32],
+) -> Option<Vec<Outcome>> {
+    peer.wire.hear().await;
+    peer.wire.session.begin(job.transaction(prepared, chunk));
+    peer.wire.send(Outgoing::new(prepared, &job.body)).await;
+    peer.wire.session.take_outcomes()
+}
+
+/// The host takes no 8-bit message, and this one cannot be made another.
+fn unfit(cannot: CannotConvert, count: usize) -> Vec<Outcome> {
+    let outcome = Outcome::Failed {
+        phase: Phase::Mail,
+        failure: Failure::CannotConvert,
+        words: format!("the host does not offer 8BITMIME, and {cannot}"),
+    };
+    vec![outcome; count]
 }
 
 /// Who is to be tried again at once, and how.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use relay_config::EffectiveLimits;
-use relay_message::dkim::BodyHash;
 use relay_message::dsn::ORIGINAL_BYTES_MAX;
 use relay_message::header;
 use relay_policy::TlsRequirement;
@@ -13,11 +12,11 @@ use relay_queue::{Body, Message, State, StoreError};
 use relay_schedule::scheduler::SiteNews;
 use relay_schedule::{Dispatch, Report, SourceChoice};
 use relay_smtp::client::Transaction;
-use relay_smtp::envelope::{BodyType, Recipient, Ret, Utf8};
+use relay_smtp::envelope::{Recipient, Ret};
 use relay_smtp::{Host, NextHop, QueueId};
 
 use crate::next_hop::next_hop;
-use crate::sign::sign;
+use crate::prepared::Prepared;
 use crate::world::{Settings, World};
 
 /// One message and its recipients that are due by way of one next hop.
@@ -156,42 +155,6 @@ impl Job {
             .limits_for(domain.as_deref(), provider.map(AsRef::as_ref), &[host])
     }
 
-    /// Reads the message through, whether it is whole and what its bytes are, and signs it. Err: it
-    /// cannot be sent.
-    pub async fn prepare(
-        &self,
-        settings: &Settings,
-        now: Timestamp,
-    ) -> Result<Prepared, StoreError> {
-        let keys = settings.signers.keys(&self.head);
-        let mut hash = (!keys.is_empty()).then(BodyHash::default);
-        let mut body_type = BodyType::SevenBit;
-        let mut of_head = self.head.len();
-        let mut pieces = self.body.pieces();
-        while let Some(piece) = pieces.next().await? {
-            if !piece.is_ascii() {
-                body_type = BodyType::EightBitMime;
-            }
-            let behind_head = piece.get(of_head..).unwrap_or_default();
-            of_head = of_head.saturating_sub(piece.len());
-            hash.iter_mut().for_each(|hash| hash.feed(behind_head));
-        }
-        let signatures = match hash {
-            Some(hash) => sign(keys, self.head.clone(), hash.end(), now).await,
-            None => Vec::new(),
-        };
-        let needs_utf8 = self.message.envelope.utf8 == Utf8::Required && !self.head.is_ascii();
-        Ok(Prepared {
-            size: signatures.len() as u64 + self.body.len(),
-            signatures,
-            body_type,
-            utf8: match needs_utf8 {
-                true => Utf8::Required,
-                false => Utf8::NotNeeded,
-            },
-        })
-    }
-
     /// The envelope of one transaction.
     pub fn transaction(&self, prepared: &Prepared, recipients: &[u32]) -> Transaction {
         let envelope = &self.message.envelope;
@@ -208,16 +171,6 @@ impl Job {
             envid: envelope.envid.clone(),
         }
     }
-}
-
-/// What is to be known before the message is sent.
-pub(crate) struct Prepared {
-    /// DKIM-Signature fields, to go before it.
-    pub signatures: Vec<u8>,
-    /// Bytes without stuffing and final dot.
-    pub size: u64,
-    pub body_type: BodyType,
-    pub utf8: Utf8,
 }
 
 /// Nearly every header ends within so many bytes.

@@ -16,6 +16,7 @@ mod open;
 pub mod operator;
 mod outcome;
 mod outgoing;
+mod prepared;
 mod report;
 pub mod run;
 pub mod scope;

@@ -1,15 +1,20 @@
 //! The message as it goes on the wire: signatures, the body with its dots stuffed, the final dot; made
 //! piece by piece while it is sent, so that no session holds a large message.
 
+use relay_message::seven_bit::Converter;
 use relay_queue::body::Pieces;
 use relay_queue::{Body, StoreError};
 use relay_smtp::data::Stuffer;
+
+use crate::prepared::Prepared;
 
 /// One sending of one message.
 pub(crate) struct Outgoing {
     /// What goes before the body, until it has gone.
     before: Vec<u8>,
     pieces: Pieces,
+    /// None: the body goes as it is.
+    converter: Option<Converter>,
     stuffer: Stuffer,
     /// Bytes of the body that have not been read.
     left: u64,
@@ -25,10 +30,11 @@ enum End {
 impl Outgoing {
     /// The signatures are ours: whole lines, none of which starts with a dot. So they go before the
     /// stuffed message as they are.
-    pub fn new(signatures: &[u8], body: &Body) -> Outgoing {
+    pub fn new(prepared: &Prepared, body: &Body) -> Outgoing {
         Outgoing {
-            before: signatures.to_vec(),
+            before: prepared.signatures.clone(),
             pieces: body.pieces(),
+            converter: prepared.convert.clone().map(Converter::new),
             stuffer: Stuffer::default(),
             left: body.len(),
             end: End::ToCome,
@@ -44,10 +50,16 @@ impl Outgoing {
         let mut out = std::mem::take(&mut self.before);
         if let Some(piece) = self.pieces.next().await? {
             out.reserve(piece.len() + piece.len() / 64 + 6);
-            self.stuffer.feed(&piece, &mut out);
+            match &mut self.converter {
+                None => self.stuffer.feed(&piece, &mut out),
+                Some(converter) => self.stuffer.feed(&converter.feed(&piece), &mut out),
+            }
             self.left = self.left.saturating_sub(piece.len() as u64);
         }
         if self.left == 0 {
+            if let Some(converter) = &mut self.converter {
+                self.stuffer.feed(&converter.end(), &mut out);
+            }
             self.stuffer.end(&mut out);
             self.end = End::Given;
         }
@@ -59,12 +71,20 @@ impl Outgoing {
 mod tests {
     use super::*;
     use relay_smtp::data::stuff;
+    use relay_smtp::envelope::{BodyType, Utf8};
 
     #[tokio::test]
     async fn the_pieces_are_the_signatures_and_the_stuffed_message() {
         let line = ".a line\r\n".repeat(20_000);
         for body in ["", "hello", "a\r\n.\r\n", &line] {
-            let mut outgoing = Outgoing::new(b"DKIM-Signature: x\r\n", &body.to_owned().into());
+            let prepared = Prepared {
+                signatures: b"DKIM-Signature: x\r\n".to_vec(),
+                size: 0,
+                body_type: BodyType::SevenBit,
+                utf8: Utf8::NotNeeded,
+                convert: None,
+            };
+            let mut outgoing = Outgoing::new(&prepared, &body.to_owned().into());
             let (mut wire, mut count) = (Vec::new(), 0);
             while let Some(piece) = outgoing.next().await.unwrap() {
                 wire.extend_from_slice(&piece);

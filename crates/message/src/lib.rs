@@ -8,4 +8,5 @@ pub mod dkim;
 pub mod dsn;
 pub mod header;
 pub mod received;
+pub mod seven_bit;
 mod text;

@@ -12,7 +12,7 @@ use crate::guard::Guard;
 use crate::hint::hint;
 use crate::input::Input;
 use crate::memory::Memory;
-use crate::status::status;
+use crate::status::{of_failure, status};
 use crate::table::{CompiledRule, Table};
 
 /// What came in.
@@ -247,7 +247,7 @@ pub fn decide(table: &Table, stimulus: Stimulus<'_>, context: &Context<'_>) -> D
                 said: Said::Transient,
                 text: "",
                 now: None,
-                enhanced: None,
+                enhanced: of_failure(failure),
             }
             .decision()
         }

@@ -1,6 +1,6 @@
 //! The enhanced status code that a DSN reports for a decision (RFC 3463, RFC 3464 section 2.3.4).
 
-use relay_smtp::{EnhancedStatus, StatusClass};
+use relay_smtp::{EnhancedStatus, Failure, StatusClass};
 
 use crate::category::Category;
 use crate::decide::Fate;
@@ -24,6 +24,12 @@ pub(crate) fn status(
             EnhancedStatus::new(class, subject, detail)
         }
     }
+}
+
+/// The code of a failure that says more than its category; the class follows the fate.
+pub(crate) fn of_failure(failure: Failure) -> Option<EnhancedStatus> {
+    // "Conversion required but not supported" (RFC 3463 section 3.7).
+    (failure == Failure::CannotConvert).then_some(EnhancedStatus::permanent(6, 3))
 }
 
 /// Subject and detail of a category (RFC 3463 section 3, RFC 7372, RFC 7505).

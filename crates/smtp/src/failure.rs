@@ -41,6 +41,9 @@ pub enum Failure {
     Utf8NotOffered,
     /// The message is larger than the SIZE the host announced (RFC 1870).
     TooBigForHost,
+    /// The message needs 8BITMIME (RFC 6152), the host does not offer it, and the message cannot be made
+    /// a 7-bit one.
+    CannotConvert,
     /// Our own limit: more Received headers than allowed.
     TooManyHops,
     /// The message is older than its schedule's maximum age.
@@ -52,7 +55,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub const ALL: [Failure; 21] = [
+    pub const ALL: [Failure; 22] = [
         Failure::NoSuchDomain,
         Failure::NullMx,
         Failure::NoAddress,
@@ -70,6 +73,7 @@ impl Failure {
         Failure::AuthNotOffered,
         Failure::Utf8NotOffered,
         Failure::TooBigForHost,
+        Failure::CannotConvert,
         Failure::TooManyHops,
         Failure::Expired,
         Failure::Suppressed,
@@ -96,6 +100,7 @@ impl Failure {
             Failure::AuthNotOffered => "auth-not-offered",
             Failure::Utf8NotOffered => "utf8-not-offered",
             Failure::TooBigForHost => "too-big-for-host",
+            Failure::CannotConvert => "cannot-convert",
             Failure::TooManyHops => "too-many-hops",
             Failure::Expired => "expired",
             Failure::Suppressed => "suppressed",

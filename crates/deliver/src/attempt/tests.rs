@@ -1,6 +1,7 @@
 //! Sessions against scripted peers, in virtual time, with the queue in memory.
 
 mod faulty;
+mod fitting;
 mod hostile;
 mod scene;
 

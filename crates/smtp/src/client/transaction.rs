@@ -90,16 +90,27 @@ impl Session {
             self.outcomes = Some(vec![outcome; transaction.recipients.len()]);
             return;
         }
+        let outcomes: Vec<Option<Outcome>> = transaction
+            .recipients
+            .iter()
+            .map(|recipient| self.cannot_take(recipient))
+            .collect();
+        if outcomes.iter().all(Option::is_some) {
+            self.outcomes = Some(outcomes.into_iter().flatten().collect());
+            return;
+        }
         let command = mail_command(&transaction, &self.extensions);
         self.say(&command, Expect::Mail);
-        self.running = Some(Running {
-            outcomes: vec![None; transaction.recipients.len()],
+        let mut running = Running {
+            outcomes,
             transaction,
             accepted: 0,
             sent: 0,
             mail: Mail::Open,
             data: Data::NotSent,
-        });
+        };
+        running.pass_settled();
+        self.running = Some(running);
         if self.pipelines() {
             self.say_group();
         }
@@ -111,9 +122,20 @@ impl Session {
         self.outcomes.take()
     }
 
-    /// What this host said that it cannot take.
+    /// A recipient that this host said that it cannot take; the others do not suffer for it.
+    fn cannot_take(&self, recipient: &Recipient) -> Option<Outcome> {
+        let unfit = recipient.mailbox.needs_utf8() && self.extensions.smtputf8 == Offered::No;
+        unfit.then(|| Outcome::Failed {
+            phase: Phase::Mail,
+            failure: Failure::Utf8NotOffered,
+            words: "the recipient's address needs SMTPUTF8 and the host does not offer it"
+                .to_owned(),
+        })
+    }
+
+    /// What this host said that it cannot take, for whomever.
     fn cannot(&self, transaction: &Transaction) -> Option<(Failure, String)> {
-        if needs_utf8(transaction) && self.extensions.smtputf8 == Offered::No {
+        if sender_needs_utf8(transaction) && self.extensions.smtputf8 == Offered::No {
             let words = "the message needs SMTPUTF8 and the host does not offer it".to_owned();
             return Some((Failure::Utf8NotOffered, words));
         }
@@ -144,6 +166,7 @@ impl Session {
             let command = rcpt_command(recipient, &self.extensions);
             self.say(&command, Expect::Rcpt(running.sent));
             running.sent += 1;
+            running.pass_settled();
             if !pipelines || self.out.len() >= GROUP_BYTES_MAX {
                 break;
             }
@@ -308,6 +331,13 @@ impl Session {
 }
 
 impl Running {
+    /// Recipients that are not to be asked for.
+    fn pass_settled(&mut self) {
+        while let Some(Some(_)) = self.outcomes.get(self.sent) {
+            self.sent += 1;
+        }
+    }
+
     fn settle_rest(&mut self, outcome: &Outcome) {
         for open in self.outcomes.iter_mut().filter(|open| open.is_none()) {
             *open = Some(outcome.clone());
@@ -315,17 +345,18 @@ impl Running {
     }
 }
 
-fn needs_utf8(transaction: &Transaction) -> bool {
+/// The header or the sender's address.
+fn sender_needs_utf8(transaction: &Transaction) -> bool {
     let sender = match &transaction.reverse_path {
         ReversePath::Null => false,
         ReversePath::Mailbox(mailbox) => mailbox.needs_utf8(),
     };
-    let recipients = &transaction.recipients;
-    transaction.utf8 == Utf8::Required
-        || sender
-        || recipients
-            .iter()
-            .any(|recipient| recipient.mailbox.needs_utf8())
+    transaction.utf8 == Utf8::Required || sender
+}
+
+fn needs_utf8(transaction: &Transaction) -> bool {
+    let mut recipients = transaction.recipients.iter();
+    sender_needs_utf8(transaction) || recipients.any(|recipient| recipient.mailbox.needs_utf8())
 }
 
 fn mail_command(transaction: &Transaction, extensions: &Extensions) -> String {
@@ -336,13 +367,13 @@ fn mail_command(transaction: &Transaction, extensions: &Extensions) -> String {
     if extensions.size != Size::NotOffered {
         command += &format!(" SIZE={}", transaction.size);
     }
-    // Where 8BITMIME is not offered the bytes are sent as they are: nearly every such server
-    // passes them on, and a bounce would help nobody.
+    // Where 8BITMIME is not offered the driver has converted the message; what it could not convert in the
+    // header is sent as it is.
     match (transaction.body_type, extensions.eight_bit_mime) {
         (BodyType::EightBitMime, Offered::Yes) => command += " BODY=8BITMIME",
         (BodyType::EightBitMime, Offered::No) | (BodyType::SevenBit, _) => {}
     }
-    if needs_utf8(transaction) {
+    if needs_utf8(transaction) && extensions.smtputf8 == Offered::Yes {
         command += " SMTPUTF8";
     }
     if extensions.dsn == Offered::Yes {

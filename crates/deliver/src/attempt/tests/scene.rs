@@ -202,6 +202,21 @@ async fn play<S: AsyncRead + AsyncWrite + Unpin>(
     Some(stream.into_inner())
 }
 
+/// From `a@s.example`.
+pub fn envelope(recipients: &[&str]) -> Envelope {
+    Envelope {
+        reverse_path: ReversePath::Mailbox(Mailbox::parse("a@s.example").unwrap()),
+        recipients: recipients
+            .iter()
+            .map(|address| Recipient::plain(Mailbox::parse(address).unwrap()))
+            .collect(),
+        body_type: Default::default(),
+        utf8: Default::default(),
+        ret: None,
+        envid: None,
+    }
+}
+
 pub struct Scene {
     pub world: Arc<World>,
     pub net: Arc<Net>,
@@ -298,19 +313,13 @@ impl Scene {
     }
 
     pub async fn accept_body(&self, recipients: &[&str], body: String) -> QueueId {
+        self.accept_envelope(envelope(recipients), body).await
+    }
+
+    pub async fn accept_envelope(&self, envelope: Envelope, body: String) -> QueueId {
         let message = NewMessage {
             id: self.store.next_id(),
-            envelope: Envelope {
-                reverse_path: ReversePath::Mailbox(Mailbox::parse("a@s.example").unwrap()),
-                recipients: recipients
-                    .iter()
-                    .map(|address| Recipient::plain(Mailbox::parse(address).unwrap()))
-                    .collect(),
-                body_type: Default::default(),
-                utf8: Default::default(),
-                ret: None,
-                envid: None,
-            },
+            envelope,
             arrival: Arrival {
                 at: self.world.clock.now(),
                 client: None,
@@ -380,6 +389,13 @@ impl Scene {
     pub async fn last_attempt(&self, id: QueueId) -> Attempt {
         let message = self.store.message(id).await.unwrap().unwrap();
         message.recipients[0].last().unwrap().clone()
+    }
+
+    /// A report that was made, as its reader gets it.
+    pub async fn report_text(&self, index: usize) -> String {
+        let body = self.store.body(self.accepted[index].id).await;
+        let whole = body.unwrap().unwrap().whole().await.unwrap();
+        String::from_utf8_lossy(&whole).into_owned()
     }
 
     /// Ends the session; nothing may have been said that was not in the script.
