@@ -52,12 +52,17 @@ pub(crate) fn config(
         keep: suppression.value("keep", duration_or_never),
     };
     let dkim = dkim_keys(root, files);
-    let dsn_from = root.section("dsn").optional("from", mailbox);
+    let reports = root.section("dsn");
+    let dsn_from = reports.optional("from", mailbox);
+    let copies_to = reports.optional("copies_to", mailbox);
+    let double_bounces_to = reports.optional("double_bounces_to", mailbox);
     let admin = admin(&root.section("admin"));
     let log = log(&root.section("log"), files);
     let hostname = hostname?;
     let dsn = Dsn {
         from: dsn_from.unwrap_or_else(|| format!("postmaster@{hostname}")),
+        copies_to,
+        double_bounces_to,
     };
     Some(Config {
         hostname: hostname.to_ascii(),

@@ -786,6 +786,20 @@ pub const OPTIONS: &[Row] = &[
         "The From of reports. Their reverse-path is always empty (RFC 3464 section 2).",
     ),
     built(
+        "dsn.copies_to",
+        Kind::Mailbox,
+        Default::Otherwise("nobody"),
+        "\"postmaster@example.com\"",
+        "Who gets a copy of every report of a failure, also of those that the sender did not want.",
+    ),
+    built(
+        "dsn.double_bounces_to",
+        Kind::Mailbox,
+        Default::Otherwise("nobody; it is logged"),
+        "\"postmaster@example.com\"",
+        "Who is told when a report cannot be delivered, or another message without a sender.",
+    ),
+    built(
         "admin.socket",
         Kind::Path,
         Default::Is("\"/run/relayd/relayd.sock\""),

@@ -335,6 +335,10 @@ pub struct DkimKey {
 pub struct Dsn {
     /// From of a DSN; default `postmaster@HOSTNAME`.
     pub from: String,
+    /// Who gets a copy of every report of a failure.
+    pub copies_to: Option<String>,
+    /// Who is told where there is no sender to tell.
+    pub double_bounces_to: Option<String>,
 }
 
 #[derive(Clone, Debug)]

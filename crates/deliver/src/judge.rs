@@ -8,11 +8,12 @@ use relay_policy::{Action, Category, Context, Decision, Stimulus, TlsInUse, deci
 use relay_schedule::scheduler::SiteNews;
 use relay_smtp::Failure;
 use relay_smtp::client::Outcome;
+use relay_smtp::extension::Offered;
 
 use crate::job::Job;
 use crate::link::Flow;
 use crate::open::{Peer, Refusal};
-use crate::settle::{Said, Verdict};
+use crate::settle::{Reports, Said, Verdict};
 use crate::world::Settings;
 
 /// A verdict, and how many RCPTs of the transaction had been accepted before it.
@@ -59,6 +60,10 @@ pub(crate) fn judge(
         host: Some(peer.host_text()),
         tls: peer.tls.clone(),
         accepted_before,
+        reports: match peer.wire.session.extensions().dsn {
+            Offered::Yes => Reports::PassedOn,
+            Offered::No => Reports::Ours,
+        },
         decision,
     };
     Judged {

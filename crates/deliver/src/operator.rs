@@ -8,11 +8,11 @@ use relay_config::Config;
 use relay_message::dsn::DsnKind;
 use relay_observe::{Basis, Event, Tried};
 use relay_policy::{Action, Category, Decision, Fate, Rule};
-use relay_queue::{Message, NewMessage, OPERATOR, RecipientChange, Settlement};
+use relay_queue::{Message, OPERATOR, RecipientChange, Settlement};
 use relay_smtp::{EnhancedStatus, Failure, Phase, QueueId};
 
 use crate::report::{Line, Reporter};
-use crate::settle::{Said, Verdict};
+use crate::settle::{Reports, Said, Verdict};
 
 /// What an operator gives up.
 pub struct GivenUp<'a> {
@@ -74,11 +74,11 @@ pub fn give_up(
         config: given_up.config,
         now: *now,
     };
-    let dsn: Option<NewMessage> = reporter.dsn(DsnKind::Failed, &lines, &mut new_id, &mut events);
+    let dsns = reporter.dsns(DsnKind::Failed, &lines, &mut new_id, &mut events);
     let settlement = Settlement {
         id: message.id,
         changes,
-        dsns: dsn.into_iter().collect(),
+        dsns,
     };
     (settlement, events)
 }
@@ -113,6 +113,7 @@ fn verdict(index: u32, words: String, decision: &Decision) -> Verdict {
         host: None,
         tls: None,
         accepted_before: 0,
+        reports: Reports::Ours,
         decision: decision.clone(),
     }
 }

@@ -32,33 +32,68 @@ pub(crate) struct Reporter<'a> {
 }
 
 impl Reporter<'_> {
-    /// One DSN about all of these that want it; None: nobody does, or there is nobody to tell.
-    pub fn dsn(
+    /// The DSN about all of these that want it, and the copy for an operator. None: nobody wants it, or
+    /// there is nobody to tell.
+    pub fn dsns(
         &self,
         kind: DsnKind,
         lines: &[Line<'_>],
         new_id: &mut impl FnMut() -> QueueId,
         events: &mut Vec<Event>,
-    ) -> Option<NewMessage> {
-        let to = match &self.message.envelope.reverse_path {
-            ReversePath::Mailbox(mailbox) => mailbox,
+    ) -> Vec<NewMessage> {
+        let all: Vec<&Line<'_>> = lines.iter().collect();
+        let mut dsns = Vec::new();
+        match &self.message.envelope.reverse_path {
+            ReversePath::Mailbox(sender) => {
+                let wanted: Vec<&Line<'_>> =
+                    lines.iter().filter(|line| wants(line, kind)).collect();
+                let copies_to = self.operator(&self.config.dsn.copies_to);
+                if let (DsnKind::Failed, Some(operator)) = (kind, copies_to) {
+                    dsns.extend(self.dsn(kind, &operator, &all, new_id(), events));
+                }
+                if !wanted.is_empty() {
+                    dsns.extend(self.dsn(kind, sender, &wanted, new_id(), events));
+                }
+            }
             // Never a DSN for the null path: two servers would send them to each other for ever
-            // (RFC 5321 section 4.5.5).
-            ReversePath::Null => {
-                if kind == DsnKind::Failed {
-                    events.extend(lines.iter().map(|line| Event::DsnNotSent {
+            // (RFC 5321 section 4.5.5). An operator here is no such server.
+            ReversePath::Null if kind == DsnKind::Failed => {
+                match self.operator(&self.config.dsn.double_bounces_to) {
+                    Some(operator) => {
+                        dsns.extend(self.dsn(kind, &operator, &all, new_id(), events))
+                    }
+                    None => events.extend(lines.iter().map(|line| Event::DsnNotSent {
                         of: self.message.id,
                         recipient: line.recipient.mailbox.to_string(),
-                    }));
+                    })),
                 }
-                return None;
             }
-        };
-        let wanted: Vec<&Line<'_>> = lines.iter().filter(|line| wants(line, kind)).collect();
+            ReversePath::Null => {}
+        }
+        dsns
+    }
+
+    /// A configured address, unless the message was for it: what tells of an operator's own mailbox that
+    /// it cannot be reached would not reach it either, for ever.
+    fn operator(&self, configured: &Option<String>) -> Option<Mailbox> {
+        let mailbox = Mailbox::parse(configured.as_deref()?).ok()?;
+        let recipients = &self.message.envelope.recipients;
+        let mut itself = recipients.iter().map(|recipient| &recipient.mailbox);
+        (!itself.any(|of| *of == mailbox)).then_some(mailbox)
+    }
+
+    /// One DSN, about at least one recipient.
+    fn dsn(
+        &self,
+        kind: DsnKind,
+        to: &Mailbox,
+        wanted: &[&Line<'_>],
+        id: QueueId,
+        events: &mut Vec<Event>,
+    ) -> Option<NewMessage> {
         if wanted.is_empty() {
             return None;
         }
-        let id = new_id();
         let texts: Vec<String> = wanted.iter().map(|line| line.verdict.said.text()).collect();
         let recipients: Vec<DsnRecipient<'_>> = wanted
             .iter()
@@ -140,10 +175,12 @@ impl Reporter<'_> {
 /// NOTIFY of RFC 3461 section 4.1. Without it: failure, and delay.
 fn wants(line: &Line<'_>, kind: DsnKind) -> bool {
     match (line.recipient.notify, kind) {
-        (None, _) => true,
+        (None, DsnKind::Failed | DsnKind::Delayed) => true,
+        (None, DsnKind::Relayed) => false,
         (Some(Notify::Never), _) => false,
         (Some(Notify::On { failure, .. }), DsnKind::Failed) => failure == Wanted::Yes,
         (Some(Notify::On { delay, .. }), DsnKind::Delayed) => delay == Wanted::Yes,
+        (Some(Notify::On { success, .. }), DsnKind::Relayed) => success == Wanted::Yes,
     }
 }
 
@@ -153,6 +190,7 @@ fn status(kind: DsnKind, status: EnhancedStatus) -> EnhancedStatus {
     let class = match kind {
         DsnKind::Failed => StatusClass::Permanent,
         DsnKind::Delayed => StatusClass::Transient,
+        DsnKind::Relayed => StatusClass::Success,
     };
     EnhancedStatus { class, ..status }
 }

@@ -33,7 +33,17 @@ pub struct Verdict {
     pub tls: Option<String>,
     /// RCPTs of the transaction that had been accepted before this one was answered.
     pub accepted_before: u32,
+    pub reports: Reports,
     pub decision: Decision,
+}
+
+/// Who answers a sender that asked for reports (RFC 3461 section 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reports {
+    /// The host, which was told of the wish.
+    PassedOn,
+    /// Nobody behind us.
+    Ours,
 }
 
 /// A reply, or a failure that never became one.
@@ -91,6 +101,7 @@ pub fn settle(
     let mut events = Vec::new();
     let mut failed = Vec::new();
     let mut delayed = Vec::new();
+    let mut relayed = Vec::new();
     for verdict in &input.verdicts {
         let Some(one) = One::of(input, verdict) else {
             continue;
@@ -101,6 +112,7 @@ pub fn settle(
             Tell::Nobody => {}
             Tell::Failed(line) => failed.push(line),
             Tell::Delayed(line) => delayed.push(line),
+            Tell::Relayed(line) => relayed.push(line),
         }
         changes.push(RecipientChange {
             index: verdict.index,
@@ -114,8 +126,12 @@ pub fn settle(
         now: input.now,
     };
     let mut dsns: Vec<NewMessage> = Vec::new();
-    for (kind, lines) in [(DsnKind::Failed, failed), (DsnKind::Delayed, delayed)] {
-        dsns.extend(reporter.dsn(kind, &lines, &mut new_id, &mut events));
+    for (kind, lines) in [
+        (DsnKind::Failed, failed),
+        (DsnKind::Delayed, delayed),
+        (DsnKind::Relayed, relayed),
+    ] {
+        dsns.extend(reporter.dsns(kind, &lines, &mut new_id, &mut events));
     }
     Settling {
         report: Report {
@@ -174,6 +190,7 @@ enum Tell<'a> {
     Nobody,
     Failed(Line<'a>),
     Delayed(Line<'a>),
+    Relayed(Line<'a>),
 }
 
 impl<'a> One<'a> {
@@ -208,10 +225,20 @@ impl<'a> One<'a> {
             age: self.age(),
             attempts: self.state.attempts,
         };
+        let tell = match self.verdict.reports {
+            Reports::PassedOn => Tell::Nobody,
+            Reports::Ours => Tell::Relayed(Line {
+                recipient: self.recipient,
+                verdict: self.verdict,
+                decision: &self.verdict.decision,
+                next_attempt: None,
+                expires: None,
+            }),
+        };
         Settled {
             state: self.state,
             event,
-            tell: Tell::Nobody,
+            tell,
         }
     }
 

@@ -7,7 +7,7 @@ use relay_smtp::{Failure, Phase};
 use relay_suppression::{Entry, Source};
 
 use crate::job::Job;
-use crate::settle::{Input, Said, Verdict};
+use crate::settle::{Input, Reports, Said, Verdict};
 use crate::world::{Settings, World};
 
 /// The verdicts on the due recipients that are suppressed; they are no longer due. Recipients that were
@@ -49,6 +49,7 @@ fn verdict(settings: &Settings, job: &Job, index: u32, entry: &Entry) -> Verdict
         host: None,
         tls: None,
         accepted_before: 0,
+        reports: Reports::Ours,
         decision: decide(&settings.table, Stimulus::Failure(failure), &context),
     }
 }

@@ -47,6 +47,8 @@ pub enum DsnKind {
     Failed,
     /// Still being tried.
     Delayed,
+    /// Taken by a host that makes no reports of its own (RFC 3461 section 5.2.3).
+    Relayed,
 }
 
 /// One recipient and the last that was heard about it.
@@ -195,6 +197,7 @@ fn subject(input: &DsnInput<'_>) -> String {
     match input.kind {
         DsnKind::Failed => format!("Undelivered: your mail to {whom}"),
         DsnKind::Delayed => format!("Delayed: your mail to {whom} is still being tried"),
+        DsnKind::Relayed => format!("Passed on: your mail to {whom}"),
     }
 }
 
@@ -276,6 +279,7 @@ fn recipient_fields(
         match kind {
             DsnKind::Failed => "failed",
             DsnKind::Delayed => "delayed",
+            DsnKind::Relayed => "relayed",
         }
         .to_owned(),
     ));

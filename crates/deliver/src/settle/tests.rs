@@ -23,6 +23,9 @@ struct Case {
     notify: Option<Notify>,
     age: Duration,
     state: RecipientState,
+    reports: Reports,
+    /// `dsn.copies_to` and `dsn.double_bounces_to`.
+    operator: Option<&'static str>,
 }
 
 impl Case {
@@ -32,6 +35,8 @@ impl Case {
             notify: None,
             age: Duration::from_secs(10),
             state: RecipientState::new(ARRIVED.parse().unwrap()),
+            reports: Reports::Ours,
+            operator: None,
         }
     }
 
@@ -79,7 +84,9 @@ impl Case {
             .map(|(index, phase, text)| self.verdict(*index, *phase, text))
             .collect();
         let message = self.message();
-        let config = Config::default_for("relay.example");
+        let mut config = Config::default_for("relay.example");
+        config.dsn.copies_to = self.operator.map(str::to_owned);
+        config.dsn.double_bounces_to = self.operator.map(str::to_owned);
         let expired = Stimulus::Failure(Failure::Expired);
         let arrived: Timestamp = ARRIVED.parse().unwrap();
         let input = Input {
@@ -121,6 +128,7 @@ impl Case {
             host: Some("mx.r.example [192.0.2.1]".to_owned()),
             tls: None,
             accepted_before: 0,
+            reports: self.reports,
             decision,
         }
     }
@@ -293,4 +301,94 @@ fn a_time_in_the_reply_is_kept() {
     let now: Timestamp = "2026-11-22T12:00:10Z".parse().unwrap();
     let wait = state.next_attempt.duration_since(now).as_secs();
     assert!((300..=345).contains(&wait), "{wait} s");
+}
+
+const SUCCESS: Notify = Notify::On {
+    success: Wanted::Yes,
+    failure: Wanted::No,
+    delay: Wanted::No,
+};
+
+/// The text of each report, and whom it is for.
+fn reports(settling: &Settling) -> Vec<(String, String)> {
+    let dsns = settling.settlement.dsns.iter();
+    dsns.map(|dsn| {
+        let text = String::from_utf8_lossy(dsn.body.in_memory().unwrap()).into_owned();
+        assert_eq!(dsn.envelope.reverse_path, ReversePath::Null);
+        (dsn.envelope.recipients[0].mailbox.to_string(), text)
+    })
+    .collect()
+}
+
+#[test]
+fn a_success_that_was_asked_for_is_told_once_for_all_where_the_host_will_not_tell() {
+    let taken = [
+        (0, Phase::Body, "250 2.0.0 ok"),
+        (1, Phase::Body, "250 2.0.0 ok"),
+        (2, Phase::Rcpt, "550 5.1.1 no such user"),
+    ];
+    let case = Case {
+        notify: Some(SUCCESS),
+        ..Case::new()
+    };
+    let told = reports(&case.settle(&taken));
+    let [(to, text)] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(to, "a@s.example");
+    assert_eq!(text.matches("Action: relayed").count(), 2, "{text}");
+    assert_eq!(text.matches("Status: 2.0.0").count(), 2, "{text}");
+    assert!(!text.contains("d@r.example"), "{text}");
+
+    let passed_on = Case {
+        reports: Reports::PassedOn,
+        ..case
+    };
+    assert!(reports(&passed_on.settle(&taken)).is_empty());
+    for notify in [None, Some(Notify::Never)] {
+        let case = Case {
+            notify,
+            ..Case::new()
+        };
+        assert!(reports(&case.settle(&taken[..2])).is_empty());
+    }
+}
+
+#[test]
+fn an_operator_gets_a_copy_of_every_failure_and_what_has_no_sender_to_be_told() {
+    let refused = [(0, Phase::Rcpt, "550 5.1.1 no such user")];
+    let to = |case: Case| -> Vec<String> {
+        let told = reports(&case.settle(&refused));
+        told.into_iter().map(|(to, _)| to).collect()
+    };
+    let operator = Some("postmaster@s.example");
+    let case = |notify, sender| Case {
+        operator,
+        notify,
+        sender,
+        ..Case::new()
+    };
+    let sender = || ReversePath::Mailbox(mailbox("a@s.example"));
+    assert_eq!(
+        to(case(None, sender())),
+        ["postmaster@s.example", "a@s.example"]
+    );
+    assert_eq!(
+        to(case(Some(Notify::Never), sender())),
+        ["postmaster@s.example"]
+    );
+    assert_eq!(to(case(None, ReversePath::Null)), ["postmaster@s.example"]);
+    // The operator's own mailbox refuses: that leads to nothing more.
+    let itself = Case {
+        operator: Some("b@r.example"),
+        sender: ReversePath::Null,
+        ..Case::new()
+    };
+    assert!(to(itself).is_empty());
+    let delayed = Case {
+        operator,
+        ..Case::aged(5)
+    };
+    let delayed = delayed.settle(&[(0, Phase::Body, "451 4.3.0 later")]);
+    assert_eq!(reports(&delayed).len(), 1);
 }

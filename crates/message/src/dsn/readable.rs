@@ -62,6 +62,10 @@ fn introduction(input: &DsnInput<'_>) -> String {
             "This is the mail relay {host}. Your message has not been delivered yet to {whom}. \
              It is still being tried. You need not send it again."
         ),
+        DsnKind::Relayed => format!(
+            "This is the mail relay {host}. Your message has been passed on for {whom}. The next mail \
+             system has taken it and makes no reports of success, so that you may hear no more of it."
+        ),
     }
 }
 
@@ -86,7 +90,7 @@ fn about(recipient: &DsnRecipient<'_>, kind: DsnKind) -> String {
     line("What to do:", recipient.fix);
     line("Last try:", recipient.last_attempt.map(rfc5322).as_deref());
     match kind {
-        DsnKind::Failed => {}
+        DsnKind::Failed | DsnKind::Relayed => {}
         DsnKind::Delayed => {
             line("Next try:", recipient.next_attempt.map(rfc5322).as_deref());
             line("Tried until:", recipient.expires.map(rfc5322).as_deref());

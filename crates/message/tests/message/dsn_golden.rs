@@ -117,6 +117,23 @@ fn one_refused_recipient() {
 }
 
 #[test]
+fn a_success_is_reported_as_relayed_with_the_header_only() {
+    let mut envelope = envelope(vec![Recipient::plain(mailbox("bob@example.net"))]);
+    envelope.ret = Some(Ret::Full);
+    envelope.envid = Some("batch+2B17".into());
+    let taken = DsnRecipient {
+        status: EnhancedStatus::new(relay_smtp::StatusClass::Success, 0, 0),
+        said: Said::Reply("250 2.0.0 Ok: queued"),
+        rule: "accepted",
+        explain: None,
+        fix: None,
+        ..refused(&envelope.recipients[0])
+    };
+    let dsn = composed(DsnKind::Relayed, &envelope, ORIGINAL.as_bytes(), &[taken]);
+    golden("relayed", &dsn);
+}
+
+#[test]
 fn several_recipients_that_failed_in_different_ways() {
     let mut original = Recipient::plain(mailbox("bob@example.net"));
     original.orcpt = Some("rfc822;Bob+2Bold@Example.ORG".into());

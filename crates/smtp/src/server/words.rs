@@ -33,6 +33,7 @@ pub(super) fn ehlo(settings: &Settings, channel: Channel) -> Reply {
         format!("SIZE {}", settings.message_bytes_max),
         "8BITMIME".to_owned(),
         "SMTPUTF8".to_owned(),
+        "DSN".to_owned(),
         "ENHANCEDSTATUSCODES".to_owned(),
     ];
     // Not under TLS (RFC 3207 section 4.2).
