@@ -15,6 +15,7 @@ pub mod line;
 pub mod next_hop;
 pub mod phase;
 pub mod reply;
+pub mod scram;
 pub mod server;
 pub mod status;
 
