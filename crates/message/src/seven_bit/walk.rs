@@ -152,8 +152,7 @@ impl Walker {
             return None;
         }
         let line = line.trim_ascii_end();
-        let found = self
-            .open
+        self.open
             .iter()
             .enumerate()
             .rev()
@@ -164,8 +163,7 @@ impl Walker {
                     b"--" => Some((place, true)),
                     _ => None,
                 }
-            });
-        found
+            })
     }
 
     fn pass(&mut self, place: usize, last: bool, line: &[u8], sink: &mut impl Sink) {
