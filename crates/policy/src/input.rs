@@ -1,6 +1,6 @@
 //! A reply as the rules see it: one text, the enhanced code wherever it stands, the first digit.
 
-use relay_smtp::{EnhancedStatus, Reply};
+use relay_smtp::{EnhancedStatus, Reply, StatusClass};
 
 /// What the matchers of a rule are held against.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,7 +63,8 @@ pub(crate) fn first_digit(code: u16) -> u8 {
 }
 
 /// A reply as somebody pasted it: `550 5.1.1 No such user`, or several lines with `550-`.
-/// The code is the last line's, as on the wire.
+/// The code is the last line's, as on the wire. Where only an enhanced code is given, as bounces and articles do, the
+/// basic one is the plain one of its class.
 pub fn parse_pasted(pasted: &str) -> Result<Reply, String> {
     let mut code = None;
     let mut enhanced = None;
@@ -83,7 +84,12 @@ pub fn parse_pasted(pasted: &str) -> Result<Reply, String> {
         enhanced = enhanced.or(found);
         lines.push(rest.to_owned());
     }
-    match code {
+    let plain = |enhanced: EnhancedStatus| match enhanced.class {
+        StatusClass::Success => 250,
+        StatusClass::Transient => 450,
+        StatusClass::Permanent => 550,
+    };
+    match code.or(enhanced.map(plain)) {
         Some(code) => Ok(Reply {
             code,
             enhanced,
@@ -332,7 +338,10 @@ mod tests {
     fn a_reply_may_be_its_code_alone_and_a_text_without_code_is_refused() {
         let reply = parse_pasted("550").unwrap();
         assert_eq!((reply.code, reply.text().as_str()), (550, ""));
+        let reply = parse_pasted("5.1.2 Bad destination host").unwrap();
+        assert_eq!(reply.to_string(), "550 5.1.2 Bad destination host");
         assert!(parse_pasted("No such user").is_err());
+        assert!(parse_pasted("no mailbox (#5.1.1)").is_err());
         assert!(parse_pasted("").is_err());
     }
 }

@@ -5,6 +5,7 @@
 //! randomness as an argument.
 
 pub mod category;
+pub mod code_range;
 pub mod decide;
 mod example;
 mod guard;
@@ -26,6 +27,7 @@ mod texts;
 pub mod tls;
 
 pub use category::Category;
+pub use code_range::CodeRange;
 pub use decide::{Action, Context, Decision, Fate, Rule, Stimulus, TlsInUse, decide, guard};
 pub use guard::Guard;
 pub use input::{FoundAt, enhanced_at, enhanced_in, parse_pasted};

@@ -2,38 +2,22 @@
 
 use relay_smtp::EnhancedStatus;
 
-use crate::decide::Rule;
-use crate::table::Table;
-
-impl Table {
-    /// The rules that name this basic code, and not just all of its class.
-    pub fn rules_naming(&self, code: u16) -> Vec<&Rule> {
-        let class = (code / 100) * 100;
-        self.compiled()
-            .iter()
-            .filter(|rule| {
-                rule.takes_code(code) && !(class..class + 100).all(|other| rule.takes_code(other))
-            })
-            .map(|rule| rule.rule.as_ref())
-            .collect()
-    }
-
-    /// The rules that name this enhanced code, and not just all of its subject.
-    pub fn rules_naming_enhanced(&self, code: EnhancedStatus) -> Vec<&Rule> {
-        self.compiled()
-            .iter()
-            .filter(|rule| rule.enhanced().iter().any(|pattern| pattern.names(code)))
-            .map(|rule| rule.rule.as_ref())
-            .collect()
-    }
-}
-
 /// What a basic code means; None: nobody uses it, only its first digit says something.
 pub fn of_basic(code: u16) -> Option<&'static str> {
     BASIC
         .iter()
         .find(|(known, _)| *known == code)
         .map(|(_, meaning)| *meaning)
+}
+
+/// The basic codes in use.
+pub(crate) fn basic() -> impl Iterator<Item = (u16, &'static str)> {
+    BASIC.iter().copied()
+}
+
+/// Subject, detail and meaning of the enhanced codes in use.
+pub(crate) fn enhanced() -> impl Iterator<Item = (u16, u16, &'static str)> {
+    ENHANCED.iter().copied()
 }
 
 /// What the first digit of a basic code says.

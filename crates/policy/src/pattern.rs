@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use relay_smtp::EnhancedStatus;
 
+use crate::code_range::EnhancedRange;
+
 /// A set of basic codes, 100 to 599, as bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Codes([u64; 8]);
@@ -120,9 +122,16 @@ impl EnhancedPattern {
             && self.detail.has(code.detail)
     }
 
-    /// Whether it matches and is not open to every detail.
-    pub fn names(&self, code: EnhancedStatus) -> bool {
-        self.matches(code) && self.detail != Range { from: 0, to: 999 }
+    /// Whether it matches one of these, and is not open to every detail.
+    pub fn names_one_of(&self, codes: &EnhancedRange) -> bool {
+        let mut classes = codes.classes.iter().map(|class| class.digit());
+        self.detail != Range { from: 0, to: 999 }
+            && classes.any(|class| self.class.has(u16::from(class)))
+            && codes
+                .subject
+                .is_none_or(|subject| self.subject.has(subject))
+            && self.detail.from <= *codes.details.end()
+            && *codes.details.start() <= self.detail.to
     }
 
     pub fn parse(text: &str) -> Result<EnhancedPattern, String> {

@@ -186,3 +186,35 @@ fn all_mistakes_of_a_file_are_told_at_once() {
         .unwrap_err();
     assert_eq!(errors.len(), 3, "{errors:?}");
 }
+
+/// Pages that show where a rule stands. `UPDATE_EXPECT=1` writes the lines anew.
+const PAGES: [&str; 2] = ["README.md", "docs/policy.md"];
+
+#[test]
+fn the_documentation_shows_rules_where_they_stand() {
+    let table = Table::default_table();
+    for page in PAGES {
+        let path = format!("{}/../../{page}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let line = |line: &str| {
+            let Some((name, _)) = line
+                .strip_prefix("rule ")
+                .and_then(|rest| rest.trim_start().split_once(" (etc/policy.toml:"))
+            else {
+                return line.to_owned();
+            };
+            let rule = table
+                .rule(name)
+                .unwrap_or_else(|| panic!("{page}: there is no rule {name}"));
+            format!("rule      {name} ({})", rule.place)
+        };
+        let right: Vec<String> = text.lines().map(line).collect();
+        let right = right.join("\n") + "\n";
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(&path, &right).unwrap();
+        }
+        let now = std::fs::read_to_string(&path).unwrap();
+        assert!(now.contains("(etc/policy.toml:"), "{page} shows a rule");
+        assert_eq!(now, right, "{page}");
+    }
+}
