@@ -10,6 +10,7 @@ mod body_lost_halfway;
 mod bounces_one_of_three;
 mod busy_421_in_mid_session;
 mod config_refused;
+mod dane;
 mod delivers;
 mod disk_full;
 mod dkim_verifies_elsewhere;

@@ -15,7 +15,7 @@ use crate::settings::*;
 use crate::value::{
     count, dns_server, domain, domain_pattern, duration, duration_or_never, host_port, ip_address,
     list, listen_address, mailbox, net, path, percentage, rate, selector, sender_pattern, size,
-    socket_address, text, word,
+    socket_address, text, truth, word,
 };
 
 /// Reads everything. None where something that must be given is missing or wrong: then a mistake
@@ -35,9 +35,7 @@ pub(crate) fn config(
     let tls = tls_files(&root.section("tls"), files);
     let users = users(root, files);
     let listeners = listeners(root);
-    let dns = Dns {
-        servers: root.section("dns").value("servers", list(dns_server)),
-    };
+    let dns = dns(&root.section("dns"));
     let delivery = delivery(&root.section("delivery"));
     let routes = routes(root, files);
     let limits = limits(root);
@@ -112,6 +110,17 @@ fn hostname(root: &Section<'_>, system_hostname: &str) -> Option<Domain> {
         );
     }
     Some(name)
+}
+
+fn dns(table: &Section<'_>) -> Dns {
+    Dns {
+        servers: table.value("servers", list(dns_server)),
+        trust_ad: match table.optional("trust_ad", truth) {
+            Some(true) => TrustAd::Yes,
+            Some(false) => TrustAd::No,
+            None => TrustAd::OnLoopback,
+        },
+    }
 }
 
 fn submission(table: &Section<'_>) -> Submission {

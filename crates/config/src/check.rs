@@ -311,7 +311,7 @@ pub(crate) fn route(table: &Section<'_>, route: &Route, others: &[Route]) {
     }
     let in_clear = match route.tls {
         TlsRequirement::None | TlsRequirement::Opportunistic => true,
-        TlsRequirement::Require | TlsRequirement::Verify => false,
+        TlsRequirement::Require | TlsRequirement::Dane | TlsRequirement::Verify => false,
     };
     let foreign = route.via.iter().find(|relay| !relay.is_loopback());
     if let (true, true, Some(relay)) = (in_clear, table.has("username"), foreign) {

@@ -64,6 +64,8 @@ pub enum Kind {
         /// Words that a later version takes, each with what it waits for.
         not_yet: &'static [(&'static str, &'static str)],
     },
+    /// `true` or `false`.
+    Truth,
     List(&'static Kind),
     /// A list with at least one item.
     ListOfSome(&'static Kind),
@@ -108,6 +110,7 @@ impl Kind {
                 let words: Vec<String> = words().iter().map(|word| format!("`{word}`")).collect();
                 words.join(", ")
             }
+            Kind::Truth => "`true` or `false`".into(),
             Kind::List(item) => format!("list of: {}", item.describe()),
             Kind::ListOfSome(item) => format!("list, not empty, of: {}", item.describe()),
             Kind::Table => "table".into(),
@@ -117,7 +120,11 @@ impl Kind {
     /// Whether the value may be given without quotes in the environment and is still a text.
     pub fn is_text(&self) -> bool {
         match self {
-            Kind::Count { .. } | Kind::List(_) | Kind::ListOfSome(_) | Kind::Table => false,
+            Kind::Count { .. }
+            | Kind::Truth
+            | Kind::List(_)
+            | Kind::ListOfSome(_)
+            | Kind::Table => false,
             Kind::Text
             | Kind::Secret
             | Kind::Path
@@ -235,6 +242,7 @@ impl Word for TlsRequirement {
         ("none", TlsRequirement::None),
         ("opportunistic", TlsRequirement::Opportunistic),
         ("require", TlsRequirement::Require),
+        ("dane", TlsRequirement::Dane),
         ("verify", TlsRequirement::Verify),
     ];
 }

@@ -29,7 +29,7 @@ const TIMEOUT: Kind = Kind::Duration {
 };
 const TLS: Kind = Kind::Word {
     words: words_of::<TlsRequirement>,
-    not_yet: &[("dane", "TLSA records")],
+    not_yet: &[],
 };
 
 /// The tables, in the order of the sample file.
@@ -423,11 +423,15 @@ pub const OPTIONS: &[Row] = &[
         "[\"127.0.0.1:53\"]",
         "The resolvers. Empty: those of the system's resolv.conf.",
     ),
-    not_yet(
+    built(
         "dns.trust_ad",
-        Kind::Text,
+        Kind::Truth,
+        Default::Otherwise("true where all resolvers are on loopback"),
         "true",
-        "DANE (RFC 7672), which needs a validating resolver",
+        "Whether the resolvers validate DNSSEC, and their word (the AD bit) is believed. DANE (RFC \
+         7672) needs that; without it no host's TLSA records are looked for. Whoever can answer in a \
+         resolver's place could forge it, so set it for a resolver on another machine only where the \
+         way there is safe.",
     ),
     built(
         "delivery.port",
@@ -606,7 +610,9 @@ pub const OPTIONS: &[Row] = &[
         Default::Otherwise("`verify` with a login, else `opportunistic`"),
         "\"verify\"",
         "The least that is required. `opportunistic`: where offered, any certificate. `require`: \
-         always, any certificate. `verify`: always, with a certificate valid for the relay's name.",
+         always, any certificate. `dane`: always, with a certificate that the relay's TLSA records \
+         name. `verify`: always, with a certificate valid for the relay's name. Where TLSA records \
+         are found, `opportunistic` and `require` ask for what they say, too.",
     ),
     built(
         "route[].username",

@@ -153,6 +153,16 @@ pub struct Rate {
 pub struct Dns {
     /// Empty: the system's resolv.conf.
     pub servers: Vec<SocketAddr>,
+    pub trust_ad: TrustAd,
+}
+
+/// Whether the AD bit of the resolvers' answers is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustAd {
+    Yes,
+    No,
+    /// Not said: where all of them are on loopback.
+    OnLoopback,
 }
 
 #[derive(Clone, Debug)]

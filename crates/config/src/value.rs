@@ -281,6 +281,16 @@ pub(crate) fn count<T: TryFrom<u64>>(value: &Value, kind: &Kind) -> Read<T> {
     }
 }
 
+pub(crate) fn truth(value: &Value, _: &Kind) -> Read<bool> {
+    match value.kind {
+        ValueKind::Boolean(truth) => Ok(truth),
+        _ => wrong(
+            value,
+            "neither true nor false; write true or false, without quotes",
+        ),
+    }
+}
+
 /// `50MiB` (powers of 1024), `25MB` (powers of 1000), `512B`.
 pub(crate) fn size(value: &Value, kind: &Kind) -> Read<u64> {
     let Kind::Size { least, most } = kind else {

@@ -18,6 +18,7 @@ use relay_smtp::client::Outcome;
 use relay_smtp::{Failure, Phase};
 use tokio::sync::mpsc;
 
+use crate::guard::Guard;
 use crate::hosts::{Hosts, NoHost};
 use crate::job::Job;
 use crate::judge::{Judged, alike, flow, judge, judge_refusal, news_of};
@@ -132,9 +133,15 @@ impl Carrier {
         attempt: &mut Try,
     ) -> Option<Peer> {
         if let Some(peer) = self.peer.take() {
-            if peer.satisfies(job.requirement(settings, &peer.host)) && attempt.may_use(peer.source)
-            {
-                return Some(peer);
+            if attempt.may_use(peer.source) {
+                // Why not, where this host must not be used for this job, is found out again below.
+                let requirement = job.requirement(settings, &peer.host);
+                let wanted = Guard::of(&self.world, &job.hop, &peer.candidate, requirement);
+                if let Ok(wanted) = wanted.await
+                    && peer.guard.covers(&wanted)
+                {
+                    return Some(peer);
+                }
             }
             self.close(peer).await;
         }
@@ -169,18 +176,25 @@ impl Carrier {
             };
             let all = &settings.config.delivery.source_addresses;
             let source = source_for(all, &attempt.sources, address.ip(), &mut self.rng);
-            let target = Target {
-                world: &self.world,
-                config: &settings.config,
-                hop: &job.hop,
-                candidate: &candidate,
-                address,
-                requirement: job.requirement(settings, &candidate.host),
-                source: source.unwrap_or_default(),
-            };
-            let opened = match source {
-                Ok(_) => target.open().await,
-                Err(AllSuspended) => Err(no_source(&target)),
+            let requirement = job.requirement(settings, &candidate.host);
+            let guard = Guard::of(&self.world, &job.hop, &candidate, requirement).await;
+            let opened = match guard {
+                Err(refusal) => Err(refusal),
+                Ok(guard) => {
+                    let target = Target {
+                        world: &self.world,
+                        config: &settings.config,
+                        hop: &job.hop,
+                        candidate: &candidate,
+                        address,
+                        guard,
+                        source: source.unwrap_or_default(),
+                    };
+                    match source {
+                        Ok(_) => target.open().await,
+                        Err(AllSuspended) => Err(no_source(&target)),
+                    }
+                }
             };
             let refusal = match opened {
                 Ok(peer) => {
@@ -229,6 +243,12 @@ impl Carrier {
         match decision.action {
             Action::NextMx | Action::NewTransaction if refusal.phase == Phase::Connect => {
                 attempt.hosts.address_failed();
+                Go::On
+            }
+            // What DNS says speaks against the host, which was not connected to.
+            Action::NextMx | Action::NewTransaction if refusal.phase == Phase::Dns => {
+                attempt.hosts.not_dialled();
+                attempt.hosts.leave(host);
                 Go::On
             }
             Action::NextMx | Action::NewTransaction => {

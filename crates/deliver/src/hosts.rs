@@ -111,6 +111,11 @@ impl Hosts {
         }
     }
 
+    /// The address that was given last has not been dialled: something else speaks against its host.
+    pub fn not_dialled(&mut self) {
+        self.dialled = self.dialled.saturating_sub(1);
+    }
+
     /// A session came about.
     pub fn opened(&mut self) {
         self.sessions += 1;

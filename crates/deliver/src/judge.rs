@@ -116,9 +116,14 @@ pub(crate) fn alike(failed: &[(String, Category, SiteNews)]) -> bool {
 /// What a refused session says of the site: one that tells us to come with fewer is not dead.
 pub(crate) fn news_of(refusal: &Refusal, decision: &Decision) -> SiteNews {
     match (&refusal.said, decision.category) {
+        // What one domain asks for, or one address met, says nothing of the site that others share.
         (
             Said::Failure {
-                failure: Failure::SourceSuspended,
+                failure:
+                    Failure::SourceSuspended
+                    | Failure::TlsaTrouble
+                    | Failure::TlsaMissing
+                    | Failure::TlsaMismatch,
                 ..
             },
             _,

@@ -5,7 +5,9 @@
 
 pub mod attempt;
 mod carry;
+pub mod dane;
 pub mod dial;
+mod guard;
 pub mod homes;
 mod hosts;
 mod job;

@@ -16,8 +16,9 @@ use rustls_pki_types::ServerName;
 use tokio::time::timeout;
 
 use crate::dial::{Stream, is_private};
+use crate::guard::Guard;
 use crate::settle::Said;
-use crate::tls::{Check, TlsError};
+use crate::tls::TlsError;
 use crate::wire::{Pause, Wire};
 use crate::world::World;
 
@@ -31,18 +32,12 @@ pub(crate) struct Peer {
     pub source: Option<IpAddr>,
     /// What was agreed; None: in clear.
     pub tls: Option<String>,
-    pub security: Security,
+    /// What it has proved.
+    pub guard: Guard,
+    /// The host, as its next hop named it.
+    pub candidate: Candidate,
     /// Transactions that came to their end in this session.
     pub messages: u32,
-}
-
-/// From weakest to strongest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Security {
-    Clear,
-    Encrypted,
-    /// With a certificate for the host's name.
-    Verified,
 }
 
 impl Peer {
@@ -52,18 +47,9 @@ impl Peer {
     }
 
     pub fn tls_in_use(&self) -> TlsInUse {
-        match self.security {
-            Security::Clear => TlsInUse::No,
-            Security::Encrypted | Security::Verified => TlsInUse::Yes,
-        }
-    }
-
-    /// Whether the session is good enough for another next hop of the same site.
-    pub fn satisfies(&self, requirement: TlsRequirement) -> bool {
-        match requirement {
-            TlsRequirement::None | TlsRequirement::Opportunistic => true,
-            TlsRequirement::Require => self.security >= Security::Encrypted,
-            TlsRequirement::Verify => self.security >= Security::Verified,
+        match self.tls {
+            None => TlsInUse::No,
+            Some(_) => TlsInUse::Yes,
         }
     }
 }
@@ -94,7 +80,7 @@ pub(crate) struct Target<'a> {
     pub hop: &'a NextHop,
     pub candidate: &'a Candidate,
     pub address: SocketAddr,
-    pub requirement: TlsRequirement,
+    pub guard: Guard,
     /// The local address, from [`source_for`].
     pub source: Option<IpAddr>,
 }
@@ -158,12 +144,12 @@ impl Target<'_> {
             let now = self.world.clock.now();
             self.world.tls.is_plain(&self.candidate.host, now)
         };
-        match (self.candidate.tls, self.requirement) {
+        match (self.candidate.tls, &self.guard) {
             (TlsStart::Implicit, _) => TlsPlan::AlreadyOn,
-            (TlsStart::Starttls, TlsRequirement::None) => TlsPlan::Never,
-            (TlsStart::Starttls, TlsRequirement::Opportunistic) if plain() => TlsPlan::Never,
-            (TlsStart::Starttls, TlsRequirement::Opportunistic) => TlsPlan::IfOffered,
-            (TlsStart::Starttls, TlsRequirement::Require | TlsRequirement::Verify) => {
+            (TlsStart::Starttls, Guard::Clear) => TlsPlan::Never,
+            (TlsStart::Starttls, Guard::IfOffered) if plain() => TlsPlan::Never,
+            (TlsStart::Starttls, Guard::IfOffered) => TlsPlan::IfOffered,
+            (TlsStart::Starttls, Guard::Encrypted | Guard::Named | Guard::Dane(_)) => {
                 TlsPlan::Require
             }
         }
@@ -189,10 +175,10 @@ impl Target<'_> {
                 Pause::Over => return Err(OpenError::Refused(self.refusal_by(&wire, tls))),
             }
         }
-        let security = match (&tls, self.check()) {
-            (None, _) => Security::Clear,
-            (Some(_), Check::Nothing) => Security::Encrypted,
-            (Some(_), Check::Name) => Security::Verified,
+        let guard = match (&tls, &self.guard) {
+            (None, _) => Guard::Clear,
+            (Some(_), Guard::Clear | Guard::IfOffered | Guard::Encrypted) => Guard::Encrypted,
+            (Some(_), Guard::Named | Guard::Dane(_)) => self.guard.clone(),
         };
         Ok(Peer {
             wire,
@@ -200,7 +186,8 @@ impl Target<'_> {
             address: self.address,
             source: self.source,
             tls,
-            security,
+            guard,
+            candidate: self.candidate.clone(),
             messages: 0,
         })
     }
@@ -254,27 +241,26 @@ impl Target<'_> {
         stream: Box<dyn Stream>,
     ) -> Result<(Box<dyn Stream>, String), TlsError> {
         let literal = ServerName::IpAddress(self.address.ip().into());
-        let name = match self.candidate.host.starts_with('[') {
+        let name = match &self.guard {
+            // The base domain of the records, which aliases may have led to (RFC 7672 section 8.1).
+            Guard::Dane(dane) => dane.base(),
+            Guard::Clear | Guard::IfOffered | Guard::Encrypted | Guard::Named => {
+                &self.candidate.host
+            }
+        };
+        let name = match name.starts_with('[') {
             true => literal,
-            false => ServerName::try_from(self.candidate.host.clone()).unwrap_or(literal),
+            false => ServerName::try_from(name.to_owned()).unwrap_or(literal),
         };
         let limit = self.config.delivery.timeouts.starttls;
-        let handshake = self.world.tls.handshake(stream, name, self.check());
+        let check = self.guard.check();
+        let handshake = self.world.tls.handshake(stream, name, &check);
         timeout(limit, handshake).await.unwrap_or_else(|_| {
             Err(TlsError {
                 failure: Failure::TlsHandshake,
                 words: format!("TLS handshake: not finished within {} s", limit.as_secs()),
             })
         })
-    }
-
-    fn check(&self) -> Check {
-        match self.requirement {
-            TlsRequirement::Verify => Check::Name,
-            TlsRequirement::None | TlsRequirement::Opportunistic | TlsRequirement::Require => {
-                Check::Nothing
-            }
-        }
     }
 
     fn setup(&self, tls: TlsPlan) -> Setup {

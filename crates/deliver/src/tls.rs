@@ -13,22 +13,26 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
 
+use crate::dane::{Dane, DaneVerifier};
 use crate::dial::Stream;
 
 /// Made once; holds the configurations and what was learned about hosts.
 pub struct TlsClient {
     unchecked: TlsConnector,
     checked: TlsConnector,
+    provider: Arc<CryptoProvider>,
     plain: Mutex<PlainHosts>,
 }
 
 /// What the certificate has to prove.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Check {
     /// Encryption only: opportunistic and required TLS deliver to self-signed hosts, too.
     Nothing,
     /// A chain to a trusted root, for this host's name.
     Name,
+    /// What the host's TLSA records name (RFC 7672).
+    Dane(Arc<Dane>),
 }
 
 /// A failed handshake, with words for the operator.
@@ -64,6 +68,7 @@ impl TlsClient {
         Ok(TlsClient {
             unchecked: connector(&provider, unchecked)?,
             checked: connector(&provider, checked)?,
+            provider,
             plain: Mutex::new(PlainHosts::default()),
         })
     }
@@ -74,17 +79,27 @@ impl TlsClient {
         &self,
         stream: Box<dyn Stream>,
         name: ServerName<'static>,
-        check: Check,
+        check: &Check,
     ) -> Result<(Box<dyn Stream>, String), TlsError> {
-        let connector = match check {
-            Check::Nothing => &self.unchecked,
-            Check::Name => &self.checked,
+        let (connector, verifier) = match check {
+            Check::Nothing => (self.unchecked.clone(), None),
+            Check::Name => (self.checked.clone(), None),
+            Check::Dane(dane) => {
+                // A configuration of its own, so that no session of another check is ever resumed.
+                let verifier = Arc::new(DaneVerifier::new(Arc::clone(dane), &self.provider));
+                let connector = connector(&self.provider, verifier.clone());
+                (connector.map_err(handshake_failed)?, Some(verifier))
+            }
         };
-        let encrypted = connector
-            .connect(name, stream)
-            .await
-            .map_err(|error| in_words(&error))?;
+        let encrypted = match connector.connect(name, stream).await {
+            Ok(encrypted) => encrypted,
+            Err(error) => return Err(in_words(&error, check)),
+        };
         let agreed = describe(encrypted.get_ref().1);
+        let agreed = match verifier.as_ref().and_then(|verifier| verifier.matched()) {
+            Some(record) => format!("{agreed}, DANE {record}"),
+            None => agreed,
+        };
         Ok((Box::new(encrypted), agreed))
     }
 
@@ -156,17 +171,31 @@ fn describe(connection: &rustls::ClientConnection) -> String {
     }
 }
 
-fn in_words(error: &std::io::Error) -> TlsError {
+fn handshake_failed(words: String) -> TlsError {
+    TlsError {
+        failure: Failure::TlsHandshake,
+        words,
+    }
+}
+
+fn in_words(error: &std::io::Error, check: &Check) -> TlsError {
     let tls = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let failure = match tls {
-        Some(rustls::Error::InvalidCertificate(_)) => Failure::TlsCertificate,
-        Some(_) | None => Failure::TlsHandshake,
-    };
-    TlsError {
-        failure,
-        words: format!("TLS handshake: {error}"),
+    let words = format!("TLS handshake: {error}");
+    match (tls, check) {
+        (Some(rustls::Error::InvalidCertificate(_)), Check::Dane(dane)) => TlsError {
+            failure: Failure::TlsaMismatch,
+            words: format!(
+                "the certificate is none that {} names ({error})",
+                dane.owner()
+            ),
+        },
+        (Some(rustls::Error::InvalidCertificate(_)), Check::Nothing | Check::Name) => TlsError {
+            failure: Failure::TlsCertificate,
+            words,
+        },
+        (Some(_) | None, _) => handshake_failed(words),
     }
 }
 

@@ -13,16 +13,20 @@ pub enum TlsRequirement {
     Opportunistic,
     /// Encrypted or not at all; the certificate is not checked.
     Require,
+    /// Encrypted, with a certificate that the host's TLSA records name (RFC 7672); without such records
+    /// nothing is sent.
+    Dane,
     /// Encrypted, with a certificate that is valid for the host's name.
     Verify,
 }
 
 impl TlsRequirement {
     /// From weakest to strongest.
-    pub const ALL: [TlsRequirement; 4] = [
+    pub const ALL: [TlsRequirement; 5] = [
         TlsRequirement::None,
         TlsRequirement::Opportunistic,
         TlsRequirement::Require,
+        TlsRequirement::Dane,
         TlsRequirement::Verify,
     ];
 
@@ -32,6 +36,7 @@ impl TlsRequirement {
             TlsRequirement::None => "none",
             TlsRequirement::Opportunistic => "opportunistic",
             TlsRequirement::Require => "require",
+            TlsRequirement::Dane => "dane",
             TlsRequirement::Verify => "verify",
         }
     }

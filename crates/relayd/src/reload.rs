@@ -117,6 +117,7 @@ impl Reloader {
             ),
             ("admin.http", old.admin.http != new.admin.http),
             ("dns.servers", old.dns.servers != new.dns.servers),
+            ("dns.trust_ad", old.dns.trust_ad != new.dns.trust_ad),
             ("log.history", old.log.history != new.log.history),
         ];
         let changed = rows.into_iter().filter(|(_, changed)| *changed);

@@ -8,15 +8,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use relay_admin::AdminWorld;
-use relay_config::{Config, Dns, HistoryKept};
+use relay_config::{Config, Dns, HistoryKept, TrustAd};
 use relay_deliver::dial::{Dialer, TcpDialer};
 use relay_deliver::tls::TlsClient;
 use relay_deliver::{Delivery, World};
 use relay_observe::{Clock, Event, Events, history};
 use relay_queue::disk::{DiskStore, Options};
 use relay_queue::{Limits, Message, Store};
-use relay_route::dns::HickoryResolver;
-use relay_route::{Resolver, Router};
+use relay_route::{AdBit, HickoryResolver, Resolver, Router};
 use relay_simulator::SimulatedNet;
 use relay_submission::Accepted;
 use relay_suppression::{List, Suppressions};
@@ -318,8 +317,13 @@ fn outside(origin: &Origin, config: &Config, clock: Clock) -> Result<Outside, St
         let net = Arc::new(SimulatedNet::new(clock));
         return Ok((net.clone(), net));
     }
-    let Dns { servers } = &config.dns;
-    let resolver = HickoryResolver::new(servers).map_err(|error| {
+    let Dns { servers, trust_ad } = &config.dns;
+    let proof = match trust_ad {
+        TrustAd::Yes => AdBit::Trusted,
+        TrustAd::No => AdBit::Ignored,
+        TrustAd::OnLoopback => AdBit::TrustedOnLoopback,
+    };
+    let resolver = HickoryResolver::new(servers, proof).map_err(|error| {
         StartError::Configuration(format!(
             "dns: {error}; set dns.servers, or mend /etc/resolv.conf"
         ))

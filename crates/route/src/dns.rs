@@ -1,17 +1,22 @@
-//! DNS by hickory-resolver: a stub resolver that asks the configured or the system's servers.
+//! DNS by hickory-resolver: a stub resolver that asks the configured or the system's servers. What it
+//! believes of DNSSEC is the AD bit of a server that is trusted for it.
+
+mod tlsa;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::Resolver as Hickory;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup as Answer;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
 
-use crate::resolver::{Later, Lookup, MxRecord, Resolver};
+use crate::asking::AskingForProof;
+use crate::resolver::{Dnssec, Later, Lookup, MxRecord, Resolver, Tlsa};
 
 /// How long one server has for one answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -25,7 +30,20 @@ const NEGATIVE_KEPT: (Duration, Duration) = (Duration::from_secs(30), Duration::
 
 /// The real resolver. Building it takes a tenth of a second: once, then shared.
 pub struct HickoryResolver {
-    inner: TokioResolver,
+    inner: Hickory<AskingForProof>,
+    /// Whether the AD bit of the servers means anything.
+    proof: AdBit,
+}
+
+/// What the AD bit of an answer is worth (RFC 4035 section 3.2.3): it is as good as the server that sets
+/// it and the way from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdBit {
+    /// The operator says that the servers validate, and that nobody can speak in their place.
+    Trusted,
+    /// Trusted where every server is on loopback.
+    TrustedOnLoopback,
+    Ignored,
 }
 
 /// There is no usable resolver; Display names what to change.
@@ -39,14 +57,23 @@ pub enum ResolverError {
 
 impl HickoryResolver {
     /// `servers` empty: the system's resolv.conf.
-    pub fn new(servers: &[SocketAddr]) -> Result<HickoryResolver, ResolverError> {
-        let mut builder = if servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(ResolverError::System)?
+    pub fn new(servers: &[SocketAddr], proof: AdBit) -> Result<HickoryResolver, ResolverError> {
+        let (config, options) = if servers.is_empty() {
+            read_system_conf().map_err(ResolverError::System)?
         } else {
-            let config =
-                ResolverConfig::from_parts(None, Vec::new(), servers.iter().map(server).collect());
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            let servers = servers.iter().map(server).collect();
+            let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+            (config, ResolverOpts::default())
         };
+        let near = |server: &NameServerConfig| server.ip.to_canonical().is_loopback();
+        let proof = match proof {
+            AdBit::TrustedOnLoopback if config.name_servers().iter().all(near) => AdBit::Trusted,
+            AdBit::TrustedOnLoopback => AdBit::Ignored,
+            AdBit::Trusted | AdBit::Ignored => proof,
+        };
+        let provider = AskingForProof::new(TokioRuntimeProvider::default());
+        let mut builder = Hickory::builder_with_config(config, provider);
+        *builder.options_mut() = options;
         let options = builder.options_mut();
         options.timeout = ANSWER_WITHIN;
         options.attempts = ATTEMPTS;
@@ -55,7 +82,15 @@ impl HickoryResolver {
         options.negative_max_ttl = Some(NEGATIVE_KEPT.1);
         options.try_tcp_on_error = true;
         let inner = builder.build().map_err(ResolverError::Build)?;
-        Ok(HickoryResolver { inner })
+        Ok(HickoryResolver { inner, proof })
+    }
+
+    /// Whether the AD bit of the servers is believed: else nothing is ever [`Dnssec::Secure`].
+    pub fn believes_ad(&self) -> bool {
+        match self.proof {
+            AdBit::Trusted => true,
+            AdBit::TrustedOnLoopback | AdBit::Ignored => false,
+        }
     }
 
     async fn ask<T>(
@@ -64,17 +99,46 @@ impl HickoryResolver {
         kind: RecordType,
         pick: impl Fn(&RData) -> Option<T>,
     ) -> Lookup<T> {
+        let pick = |_: &Name, data: &RData| pick(data);
+        self.ask_for_proof(name, kind, pick).await.0
+    }
+
+    /// The same, and whether what was found has been validated. `pick` sees whose record it is, too.
+    async fn ask_for_proof<T>(
+        &self,
+        name: &str,
+        kind: RecordType,
+        pick: impl Fn(&Name, &RData) -> Option<T>,
+    ) -> (Lookup<T>, Dnssec) {
         let Ok(mut question) = Name::from_ascii(name) else {
             // What cannot be said in a question cannot exist: labels over 63 characters and the like.
-            return Lookup::NoSuchName;
+            return (Lookup::NoSuchName, Dnssec::Insecure);
         };
         // Without the trailing dot the search list of resolv.conf would be tried.
         question.set_fqdn(true);
-        match self.inner.lookup(question, kind).await {
-            Ok(answer) => picked(&answer, name, kind, pick),
+        let lookup = match self.inner.lookup(question.clone(), kind).await {
+            Ok(answer) => {
+                let found = picked(&answer, name, kind, pick);
+                return (found, self.proof_of(&answer, &question));
+            }
             Err(error) if error.is_nx_domain() => Lookup::NoSuchName,
             Err(error) if error.is_no_records_found() => Lookup::NoRecords,
             Err(error) => Lookup::Trouble(format!("DNS gave no answer for {kind} {name}: {error}")),
+        };
+        (lookup, Dnssec::Insecure)
+    }
+
+    fn proof_of(&self, answer: &Answer, question: &Name) -> Dnssec {
+        let message = answer.message();
+        // Where a server left the target of an alias to us, hickory asks on and gives out the last answer
+        // alone: its AD bit says nothing of the alias.
+        let whole = message
+            .queries
+            .first()
+            .is_some_and(|query| query.name() == question);
+        match self.believes_ad() && message.metadata.authentic_data && whole {
+            true => Dnssec::Secure,
+            false => Dnssec::Insecure,
         }
     }
 }
@@ -100,6 +164,10 @@ impl Resolver for HickoryResolver {
             both(v4, v6)
         })
     }
+
+    fn tlsa<'a>(&'a self, mx_of: Option<&'a str>, host: &'a str, port: u16) -> Later<'a, Tlsa> {
+        Box::pin(self.find_tlsa(mx_of, host, port))
+    }
 }
 
 fn server(address: &SocketAddr) -> NameServerConfig {
@@ -123,12 +191,12 @@ fn picked<T>(
     answer: &Answer,
     name: &str,
     kind: RecordType,
-    pick: impl Fn(&RData) -> Option<T>,
+    pick: impl Fn(&Name, &RData) -> Option<T>,
 ) -> Lookup<T> {
     let found: Vec<T> = answer
         .answers()
         .iter()
-        .filter_map(|record| pick(&record.data))
+        .filter_map(|record| pick(&record.name, &record.data))
         .collect();
     if !found.is_empty() {
         return Lookup::Found(found);
@@ -246,7 +314,7 @@ mod tests {
     #[tokio::test]
     async fn the_answers_of_a_real_server_become_lookups() {
         let (server, _) = serve().await;
-        let resolver = HickoryResolver::new(&[server]).unwrap();
+        let resolver = HickoryResolver::new(&[server], AdBit::Ignored).unwrap();
         let mx = |preference, exchange: &str| MxRecord {
             preference,
             exchange: exchange.to_owned(),
@@ -270,7 +338,7 @@ mod tests {
     #[tokio::test]
     async fn one_address_family_is_enough() {
         let (server, _) = serve().await;
-        let resolver = HickoryResolver::new(&[server]).unwrap();
+        let resolver = HickoryResolver::new(&[server], AdBit::Ignored).unwrap();
         let Lookup::Found(v4) = resolver.addresses("v4.test").await else {
             panic!("v4.test has addresses");
         };
@@ -290,7 +358,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_asked_for_once_and_never_by_the_search_list() {
         let (server, asked) = serve().await;
-        let resolver = HickoryResolver::new(&[server]).unwrap();
+        let resolver = HickoryResolver::new(&[server], AdBit::Ignored).unwrap();
         for _ in 0..3 {
             assert!(matches!(resolver.mx("two.test").await, Lookup::Found(_)));
             assert_eq!(resolver.mx("single").await, Lookup::NoSuchName);

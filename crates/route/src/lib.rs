@@ -2,13 +2,14 @@
 //!
 //! It opens no SMTP connection and decides nothing about messages.
 
+mod asking;
 mod cache;
 pub mod dns;
 pub mod next_hop;
 pub mod resolver;
 pub mod settings;
 
-pub use dns::HickoryResolver;
+pub use dns::{AdBit, HickoryResolver};
 pub use next_hop::{Candidate, NoPlan, Plan, Router, TlsStart};
-pub use resolver::{Lookup, MxRecord, Resolver};
+pub use resolver::{Dnssec, Lookup, MxRecord, Resolver, Tlsa, TlsaRecord};
 pub use settings::{AddressFamily, RouteSettings};

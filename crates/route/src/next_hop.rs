@@ -15,7 +15,7 @@ use relay_smtp::{Domain, Failure, NextHop};
 use tokio::time::Instant;
 
 use crate::cache::Cache;
-use crate::resolver::{Lookup, MxRecord, Resolver};
+use crate::resolver::{Lookup, MxRecord, Resolver, Tlsa};
 use crate::settings::{AddressFamily, RouteSettings};
 
 /// How long the hosts of a domain are remembered here; the resolver keeps the records' own TTL.
@@ -137,6 +137,25 @@ impl Router {
             return none(Failure::NoAddress, words);
         }
         Ok(ordered)
+    }
+
+    /// What DANE asks of a host of this next hop (RFC 7672 section 2.2).
+    pub async fn tlsa(&self, hop: &NextHop, candidate: &Candidate) -> Tlsa {
+        let host = &candidate.host;
+        if candidate.address.is_some() {
+            // An address literal has no name that records could stand at.
+            return Tlsa::None;
+        }
+        let domain = match hop {
+            NextHop::Domain(domain) => Some(domain.to_ascii()),
+            NextHop::Address(_) | NextHop::Relay(_) => None,
+        };
+        // A domain that is its own host needs no proof of its MX: whoever forges one that names the domain
+        // itself still leads there only, and the records are looked for at that name.
+        let mx_of = domain.filter(|domain| !domain.eq_ignore_ascii_case(host));
+        self.resolver
+            .tlsa(mx_of.as_deref(), host, candidate.port)
+            .await
     }
 
     async fn plan_domain(&self, domain: &Domain) -> Result<Plan, NoPlan> {

@@ -35,6 +35,12 @@ pub enum Failure {
     TlsHandshake,
     /// The certificate does not do for the required name.
     TlsCertificate,
+    /// DANE: there may be TLSA records, and DNS does not give them out (RFC 7672 section 2.1).
+    TlsaTrouble,
+    /// DANE is required here, and the host has no usable TLSA records.
+    TlsaMissing,
+    /// DANE: the host's certificate is none that its TLSA records name.
+    TlsaMismatch,
     /// AUTH is configured for the route and the host offers none, or no mechanism that we may use.
     AuthNotOffered,
     /// The message needs SMTPUTF8 (RFC 6531) and the host does not offer it.
@@ -55,7 +61,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub const ALL: [Failure; 22] = [
+    pub const ALL: [Failure; 25] = [
         Failure::NoSuchDomain,
         Failure::NullMx,
         Failure::NoAddress,
@@ -70,6 +76,9 @@ impl Failure {
         Failure::TlsNotOffered,
         Failure::TlsHandshake,
         Failure::TlsCertificate,
+        Failure::TlsaTrouble,
+        Failure::TlsaMissing,
+        Failure::TlsaMismatch,
         Failure::AuthNotOffered,
         Failure::Utf8NotOffered,
         Failure::TooBigForHost,
@@ -97,6 +106,9 @@ impl Failure {
             Failure::TlsNotOffered => "tls-not-offered",
             Failure::TlsHandshake => "tls-handshake",
             Failure::TlsCertificate => "tls-certificate",
+            Failure::TlsaTrouble => "tlsa-trouble",
+            Failure::TlsaMissing => "tlsa-missing",
+            Failure::TlsaMismatch => "tlsa-mismatch",
             Failure::AuthNotOffered => "auth-not-offered",
             Failure::Utf8NotOffered => "utf8-not-offered",
             Failure::TooBigForHost => "too-big-for-host",

@@ -6,14 +6,18 @@
 
 pub mod client;
 pub mod dns;
+pub mod identity;
 pub mod mx;
 pub mod network;
 pub mod relay;
+pub mod signed_dns;
 pub mod wait;
 
 pub use client::{Client, Offer};
 pub use dns::Dns;
+pub use identity::Identity;
 pub use mx::{Mail, Mx};
-pub use network::Network;
+pub use network::{Network, free_port};
 pub use relay::{Relay, Started};
+pub use signed_dns::{SignedDns, SignedZone, Signing};
 pub use wait::{until, within_patience};

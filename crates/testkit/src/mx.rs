@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use crate::identity::Identity;
 use crate::wait::PATIENCE;
 
 /// A message that this MX took over with a 250.
@@ -112,7 +112,12 @@ impl Mx {
 
     /// Offers STARTTLS too.
     pub fn start_with_tls(address: SocketAddr, script: &str) -> Mx {
-        Mx::launch(address, script, Some(self_signed()))
+        Mx::start_as(address, script, &Identity::self_signed("mx.test"))
+    }
+
+    /// Offers STARTTLS with this certificate.
+    pub fn start_as(address: SocketAddr, script: &str, identity: &Identity) -> Mx {
+        Mx::launch(address, script, Some(identity.config.clone()))
     }
 
     fn launch(address: SocketAddr, script: &str, tls: Option<Arc<ServerConfig>>) -> Mx {
@@ -312,11 +317,18 @@ impl Session<'_> {
                     let (Some(tls), Ok(raw)) = (&self.shared.tls, &raw) else {
                         return;
                     };
-                    let (Ok(connection), Ok(raw)) =
+                    let (Ok(mut connection), Ok(mut raw)) =
                         (ServerConnection::new(tls.clone()), raw.try_clone())
                     else {
                         return;
                     };
+                    while connection.is_handshaking() {
+                        if let Err(error) = connection.complete_io(&mut raw) {
+                            self.note("TLS", &format!("failed: {error}"));
+                            return;
+                        }
+                    }
+                    self.note("TLS", connection.server_name().unwrap_or("no name"));
                     self.tls = true;
                     wire = BufReader::new(Box::new(StreamOwned::new(connection, raw)));
                 }
@@ -533,18 +545,4 @@ fn path(line: &str) -> String {
     let start = line.find('<').map_or(line.len(), |at| at + 1);
     let end = line[start..].find('>').map_or(line.len(), |at| start + at);
     line[start..end].to_owned()
-}
-
-fn self_signed() -> Arc<ServerConfig> {
-    let made = rcgen::generate_simple_self_signed(vec!["mx.test".to_owned()])
-        .expect("a certificate can be made");
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has TLS 1.2 and 1.3")
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())
-        .expect("the key fits its certificate");
-    Arc::new(config)
 }

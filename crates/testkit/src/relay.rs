@@ -41,15 +41,19 @@ pub enum Started {
 impl Relay {
     /// Starts `program` (the path of relayd) in front of `network`. `more` is appended to the configuration.
     pub fn start(program: &str, network: &Network, more: &str) -> Relay {
+        Relay::start_at(program, network.dns.address, network.port, more)
+    }
+
+    /// The same with any resolver.
+    pub fn start_at(program: &str, resolver: SocketAddr, port: u16, more: &str) -> Relay {
         let settings = format!(
             "hostname = \"relay.test\"\n\
              [state]\ndir = \"DIR/state\"\n\
              [[listener]]\naddress = \"127.0.0.1:0\"\ntrusted = [\"127.0.0.0/8\"]\n\
-             [dns]\nservers = [\"{}\"]\n\
-             [delivery]\nport = {}\nprivate_addresses = \"allowed\"\n\
+             [dns]\nservers = [\"{resolver}\"]\n\
+             [delivery]\nport = {port}\nprivate_addresses = \"allowed\"\n\
              [admin]\nsocket = \"DIR/relayd.sock\"\n\
-             [log]\nformat = \"json\"\nlevel = \"debug\"\n{more}\n",
-            network.dns.address, network.port
+             [log]\nformat = \"json\"\nlevel = \"debug\"\n{more}\n"
         );
         Relay::start_with(program, &settings)
     }
