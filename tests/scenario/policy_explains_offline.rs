@@ -66,3 +66,65 @@ fn a_batch_is_decided_line_by_line() {
     assert_eq!(lines[0]["retry_after"], 120);
     assert_eq!(lines[1]["action"], "ok");
 }
+
+#[test]
+fn lint_says_what_is_wrong_with_a_rule_and_what_to_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("my.toml");
+    let named = file.display().to_string();
+    let rule = |name: &str, more: &str| {
+        format!("[[rule]]\nname = \"{name}\"\naction = \"hold\"\n{more}\n")
+    };
+    let one = rule(
+        "one",
+        "category = \"virus\"\ncode = [\"55x\"]\ntext = 'zebra'\nexample = \"550 a zebra\"",
+    );
+    for (rules, status, said) in [
+        (
+            format!(
+                "{one}{}",
+                rule(
+                    "two",
+                    "category = \"virus\"\ncode = [\"550\"]\ntext = 'zebras'\nprovider = [\"google\"]"
+                )
+            ),
+            1,
+            format!(
+                "{named}:8: rule two: never reached: rule one ({named}:1) takes all that this one asks for; move this one before it, or remove it"
+            ),
+        ),
+        (
+            rule(
+                "all",
+                "category = \"virus\"\ncode = [\"550\"]\ntext = '.*'\nexample = \"550 any\"",
+            ),
+            1,
+            format!(
+                "{named}:1: rule all: text = '.*' is found in every reply; leave `text` out, or name words of the reply"
+            ),
+        ),
+        (
+            one.replace("a zebra", "a horse"),
+            78,
+            format!(
+                "{named}:7: example = \"550 a horse\" is taken by rule code-transaction-failed ("
+            ),
+        ),
+        (
+            one.replace("virus", "viruses"),
+            78,
+            format!(
+                "{named}:4: category = \"viruses\": unknown category; perhaps \"virus\" is meant; write one of success, invalid-recipient, "
+            ),
+        ),
+    ] {
+        std::fs::write(&file, rules).unwrap();
+        let output = relayctl()
+            .args(["policy", "lint", "--files", &named])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(status), "{}", text(&output));
+        let found = text(&output);
+        assert!(found.contains(&said), "{said}\nis missing in:\n{found}");
+    }
+}

@@ -11,6 +11,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use crate::category::Category;
 use crate::decide::{Action, TlsInUse};
 use crate::guard::LoadedGuard;
+use crate::nearest::one_of;
 use crate::pattern::{Codes, EnhancedPattern, duration};
 use crate::provider::{Provider, host_name};
 use crate::table::TableError;
@@ -581,22 +582,4 @@ fn list<'t>(value: &'t Value<'t>) -> &'t [Value<'t>] {
         Some(array) => array,
         None => std::slice::from_ref(value),
     }
-}
-
-fn one_of<T: Copy>(
-    what: &str,
-    word: &str,
-    all: &[T],
-    word_of: impl Fn(T) -> &'static str,
-) -> Result<T, String> {
-    all.iter()
-        .copied()
-        .find(|one| word_of(*one) == word)
-        .ok_or_else(|| {
-            let words: Vec<&str> = all.iter().map(|one| word_of(*one)).collect();
-            format!(
-                "{word:?}: unknown {what}; write one of {}",
-                words.join(", ")
-            )
-        })
 }

@@ -1,6 +1,5 @@
 //! The policy table: rules and providers read from TOML, checked, compiled once.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use crate::index::{Entry, Index};
 use crate::input::Input;
 use crate::load::{Actions, Example, Loaded, LoadedRule, Regexes, load};
 use crate::memory::Memory;
+use crate::names::check_names;
 use crate::pattern::{Codes, EnhancedPattern};
 use crate::provider::Providers;
 use crate::texts::{Candidates, Texts};
@@ -368,6 +368,7 @@ const ALL_PHASES: u16 = (1 << Phase::ALL.len()) - 1;
 
 fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
     check_names(&all, errors);
+    check_codes(&all, errors);
     let providers = Providers::new(all.providers);
     let mut patterns = Vec::new();
     let mut rules = Vec::with_capacity(all.rules.len());
@@ -490,23 +491,9 @@ fn rule_codes(loaded: &LoadedRule) -> Codes {
     }
 }
 
-/// Two rules of one name could not be told apart in logs.
-fn check_names(all: &Loaded, errors: &mut Vec<TableError>) {
-    let mut seen: HashMap<&str, &LoadedRule> = HashMap::new();
+/// A rule whose action and codes leave nothing over.
+fn check_codes(all: &Loaded, errors: &mut Vec<TableError>) {
     for rule in &all.rules {
-        match seen.get(rule.name.as_str()) {
-            Some(first) => errors.push(TableError {
-                file: rule.file.clone(),
-                line: rule.line,
-                message: format!(
-                    "name = {:?}: {}:{} has this name already; choose another",
-                    rule.name, first.file, first.line
-                ),
-            }),
-            None => {
-                seen.insert(&rule.name, rule);
-            }
-        }
         if rule.codes.is_some() && rule_codes(rule).is_empty() {
             errors.push(TableError {
                 file: rule.file.clone(),

@@ -181,6 +181,29 @@ fn mistakes_are_told_with_file_line_and_fix() {
 }
 
 #[test]
+fn a_name_of_the_default_table_cannot_be_taken_and_the_mistake_is_said_to_be_in_ones_own_file() {
+    let place = Table::default_table().rule("greylisted").unwrap();
+    let rule = RULE.replace("mine", "greylisted");
+    let errors = with(&format!("# one's own\n{rule}text = 'zebra'\n")).unwrap_err();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(
+        errors[0].to_string(),
+        format!(
+            "my.toml:2: name = \"greylisted\": a rule of the default table has this name ({}); choose another, since one does not replace the other: yours is tried first, and the default one after it",
+            place.place
+        )
+    );
+    let guard = "[[guard]]\nname = \"about-the-sender\"\ntext = 'zebra'\nexample = \"550 zebra\"\n";
+    let errors = with(guard).unwrap_err();
+    assert!(
+        errors[0].to_string().starts_with(
+            "my.toml:1: name = \"about-the-sender\": a guard of the default table has this name"
+        ),
+        "{errors:?}"
+    );
+}
+
+#[test]
 fn all_mistakes_of_a_file_are_told_at_once() {
     let errors = with("[[rule]]\nname = \"a\"\ncategory = \"x\"\naction = \"y\"\nphase = \"z\"\n")
         .unwrap_err();
