@@ -352,7 +352,7 @@ pub const OPTIONS: &[Row] = &[
             least: 0,
             most: 64 * 1024 * MIB,
         },
-        Default::Is("\"32MiB\""),
+        Default::Is("\"16MiB\""),
         "\"256MiB\"",
         "Memory for bodies that have just come in: what is delivered at once is not read back. A \
          change needs a restart.",
@@ -363,7 +363,7 @@ pub const OPTIONS: &[Row] = &[
             least: MIB,
             most: 64 * 1024 * MIB,
         },
-        Default::Is("\"32MiB\""),
+        Default::Is("\"16MiB\""),
         "\"256MiB\"",
         "Memory for pages of the index. A change needs a restart.",
     ),

@@ -18,10 +18,6 @@ use relay_queue::{
 };
 use relay_smtp::{BodyType, Domain, Envelope, Host, Mailbox, Phase, Recipient, ReversePath};
 
-/// As in relayd.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Messages on their way at once.
 const PRODUCERS: u64 = 64;
 /// Messages of one step of the curve, measured when the queue has come to each of the sizes.

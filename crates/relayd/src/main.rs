@@ -16,10 +16,6 @@ use clap::Parser;
 use relay_config::LogFormat;
 use relay_observe::log::Format;
 
-/// The allocator: a relay lives long and allocates small; this one keeps its memory together.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// sysexits.h EX_CONFIG: the configuration is refused. systemd does not restart on it.
 const EXIT_CONFIG: u8 = 78;
 

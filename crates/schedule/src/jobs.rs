@@ -1,11 +1,13 @@
 //! All jobs, small: one slot each, and the order in which waiting ones become due.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use relay_smtp::QueueId;
 
+use crate::order::Order;
 use crate::time::Micros;
+use crate::waiting::{Turn, Waiting};
 
 pub(crate) type JobRef = u32;
 pub(crate) type HopRef = u32;
@@ -19,6 +21,7 @@ pub(crate) struct Slot {
     pub(crate) deadline: Micros,
     pub(crate) hop: HopRef,
     pub(crate) sender: SenderRef,
+    pub(crate) turn: Turn,
     pub(crate) place: Place,
     pub(crate) urge: Urge,
 }
@@ -53,10 +56,10 @@ pub(crate) enum Urge {
 pub(crate) struct Jobs {
     slots: Vec<Slot>,
     free: Vec<JobRef>,
-    keys: BTreeMap<(QueueId, HopRef), JobRef>,
-    waiting: BTreeSet<(Micros, JobRef)>,
+    order: Order,
+    waiting: Waiting,
     /// Those that are due and not in flight, by the time from which on they are. A job is in one of both at most.
-    due: BTreeSet<(Micros, JobRef)>,
+    due: Waiting,
     senders: Senders,
     messages: u64,
 }
@@ -68,7 +71,7 @@ impl Jobs {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.keys.len()
+        self.order.len()
     }
 
     pub(crate) fn slot(&self, job: JobRef) -> &Slot {
@@ -80,19 +83,18 @@ impl Jobs {
     }
 
     pub(crate) fn find(&self, id: QueueId, hop: HopRef) -> Option<JobRef> {
-        self.keys.get(&(id, hop)).copied()
+        self.order.find((id, hop), &self.slots)
     }
 
     /// The jobs of a message.
     pub(crate) fn of(&self, id: QueueId) -> impl Iterator<Item = JobRef> + '_ {
-        self.keys
-            .range((id, 0)..=(id, HopRef::MAX))
-            .map(|(_, &job)| job)
+        let from = self.order.from((id, 0), &self.slots);
+        from.take_while(move |&job| self.slot(job).id == id)
     }
 
     /// All jobs, by message.
     pub(crate) fn all(&self) -> impl Iterator<Item = JobRef> + '_ {
-        self.keys.values().copied()
+        self.order.all()
     }
 
     /// A new job, waiting. The caller has seen that there is none for the same message and hop.
@@ -113,6 +115,7 @@ impl Jobs {
             deadline,
             hop,
             sender: self.senders.intern(sender),
+            turn: Turn::NONE,
             place: Place::Waiting,
             urge: Urge::Normal,
         };
@@ -126,8 +129,8 @@ impl Jobs {
                 JobRef::try_from(self.slots.len() - 1).expect("memory ends before 2^32 jobs")
             }
         };
-        self.keys.insert((id, hop), job);
-        self.waiting.insert((due, job));
+        self.order.insert(job, &self.slots);
+        self.waiting.insert(job, &mut self.slots);
         job
     }
 
@@ -135,10 +138,10 @@ impl Jobs {
     pub(crate) fn remove(&mut self, job: JobRef) {
         self.stop_waiting(job);
         self.put(job, Place::Free);
+        self.order.remove(job, &self.slots);
         let slot = &self.slots[job as usize];
-        let (id, hop, sender) = (slot.id, slot.hop, slot.sender);
+        let (id, sender) = (slot.id, slot.sender);
         self.senders.release(sender);
-        self.keys.remove(&(id, hop));
         self.free.push(job);
         if self.of(id).next().is_none() {
             self.messages -= 1;
@@ -147,12 +150,13 @@ impl Jobs {
 
     /// The job is there now, and not waiting any more; for that see [`Jobs::wait`].
     pub(crate) fn put(&mut self, job: JobRef, place: Place) {
-        let slot = &mut self.slots[job as usize];
-        slot.place = place;
+        self.slots[job as usize].place = place;
         match place {
-            Place::Unresolved | Place::Ready => self.due.insert((slot.due, job)),
-            Place::Free | Place::Waiting | Place::InFlight => self.due.remove(&(slot.due, job)),
-        };
+            Place::Unresolved | Place::Ready => self.due.insert(job, &mut self.slots),
+            Place::Free | Place::Waiting | Place::InFlight => {
+                self.due.remove(job, &mut self.slots);
+            }
+        }
     }
 
     /// The job waits until `due`.
@@ -162,13 +166,12 @@ impl Jobs {
         let slot = &mut self.slots[job as usize];
         slot.due = due;
         slot.urge = Urge::Normal;
-        self.waiting.insert((due, job));
+        self.waiting.insert(job, &mut self.slots);
     }
 
     /// Takes a waiting job off the clock; its place is the caller's to set.
     pub(crate) fn stop_waiting(&mut self, job: JobRef) {
-        let due = self.slots[job as usize].due;
-        self.waiting.remove(&(due, job));
+        self.waiting.remove(job, &mut self.slots);
     }
 
     /// A waiting job that was taken off the clock is due now and not only later.
@@ -179,22 +182,22 @@ impl Jobs {
 
     /// Since when the job is due that has been so for the longest time and is not in flight.
     pub(crate) fn oldest_due(&self) -> Option<Micros> {
-        self.due.first().map(|&(due, _)| due)
+        self.due.first().map(|job| self.slot(job).due)
     }
 
     /// The earliest due time of a waiting job.
     pub(crate) fn next_due(&self) -> Option<Micros> {
-        self.waiting.first().map(|&(due, _)| due)
+        self.waiting.first().map(|job| self.slot(job).due)
     }
 
     /// The next waiting job that is due, off the clock.
     pub(crate) fn pop_due(&mut self, now: Micros) -> Option<JobRef> {
-        self.waiting
-            .first()
-            .is_some_and(|&(due, _)| due <= now)
-            .then(|| self.waiting.pop_first())
-            .flatten()
-            .map(|(_, job)| job)
+        let job = self.waiting.first()?;
+        if self.slot(job).due > now {
+            return None;
+        }
+        self.stop_waiting(job);
+        Some(job)
     }
 }
 
@@ -234,5 +237,87 @@ impl Senders {
             *name = Arc::from("");
             self.free.push(number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    /// The jobs as plain maps.
+    #[derive(Default)]
+    struct Model {
+        keys: BTreeMap<(QueueId, HopRef), JobRef>,
+        waiting: BTreeSet<(Micros, JobRef)>,
+    }
+
+    impl Model {
+        fn holds(&self, jobs: &Jobs, id: QueueId) {
+            assert_eq!(jobs.len(), self.keys.len());
+            let first = self.waiting.first().map(|&(due, _)| due);
+            assert_eq!(jobs.next_due(), first);
+            let of = self.keys.range((id, 0)..=(id, HopRef::MAX));
+            assert!(jobs.of(id).eq(of.map(|(_, &job)| job)));
+        }
+    }
+
+    #[test]
+    fn jobs_are_found_and_become_due_in_order_whatever_was_taken_out_before() {
+        let rng = &mut StdRng::seed_from_u64(7);
+        let (mut jobs, mut model) = (Jobs::default(), Model::default());
+        let sender: Arc<str> = Arc::from("a@x.test");
+        for step in 0..60_000_u64 {
+            let grows = step < 30_000;
+            // Mostly behind all others, sometimes in their midst.
+            let number = if rng.random_bool(0.7) {
+                step
+            } else {
+                rng.random_range(0..=step)
+            };
+            let (id, hop) = (QueueId::from_u64(number), rng.random_range(0..3));
+            let due = rng.random_range(0..500);
+            match (rng.random_range(0..10), model.keys.get(&(id, hop)).copied()) {
+                (0..5, None) if grows => {
+                    let job = jobs.insert(id, hop, due, due, &sender);
+                    model.keys.insert((id, hop), job);
+                    model.waiting.insert((due, job));
+                }
+                (0..2, Some(job)) => {
+                    model.waiting.remove(&(jobs.slot(job).due, job));
+                    jobs.wait(job, due);
+                    model.waiting.insert((due, job));
+                }
+                (5..8, _) => {
+                    let near = model.keys.range((id, hop)..).next();
+                    if let Some((&key, &job)) = near {
+                        model.keys.remove(&key);
+                        model.waiting.remove(&(jobs.slot(job).due, job));
+                        jobs.remove(job);
+                    }
+                }
+                (9, _) => {
+                    let popped = jobs.pop_due(due);
+                    let first = model.waiting.first().filter(|&&(at, _)| at <= due).copied();
+                    assert_eq!(popped, first.map(|(_, job)| job));
+                    model
+                        .waiting
+                        .extract_if(.., |&one| Some(one) == first)
+                        .for_each(drop);
+                }
+                _ => {}
+            }
+            model.holds(&jobs, id);
+        }
+        assert!(jobs.all().eq(model.keys.values().copied()));
+        assert!(
+            model.keys.len() > 300,
+            "{} left to compare",
+            model.keys.len()
+        );
     }
 }

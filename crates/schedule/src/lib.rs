@@ -7,6 +7,7 @@ pub mod hop;
 mod hops;
 mod jobs;
 pub mod kept;
+mod order;
 mod pause;
 mod pump;
 pub mod rate;
@@ -16,6 +17,7 @@ mod sessions;
 mod site;
 pub mod sources;
 mod time;
+mod waiting;
 pub mod why;
 pub mod window;
 

@@ -230,7 +230,10 @@ impl Writer {
     /// What is left of a disk that is nearly full belongs to the queue, which must write down what became
     /// of mail.
     fn leave_room(&mut self) -> io::Result<()> {
-        if self.had_room.is_some_and(|at| at.elapsed() < ASK_SPACE_EVERY) {
+        if self
+            .had_room
+            .is_some_and(|at| at.elapsed() < ASK_SPACE_EVERY)
+        {
             return Ok(());
         }
         self.had_room = None;

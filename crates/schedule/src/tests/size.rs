@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 #[test]
-fn a_job_takes_about_a_hundred_bytes() {
+fn a_job_takes_about_fifty_bytes() {
     const JOBS: u64 = 200_000;
     COUNTED.with(|counted| counted.set(Some(())));
     let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -74,6 +74,6 @@ fn a_job_takes_about_a_hundred_bytes() {
     let each = (ALLOCATED.load(Ordering::Relaxed) - before) / JOBS as usize;
     COUNTED.with(|counted| counted.set(None));
     assert!(actions.is_empty() && scheduler.messages() == JOBS);
-    assert!(each < 150, "{each} bytes a job");
+    assert!(each < 100, "{each} bytes a job");
     println!("{each} bytes a job");
 }
