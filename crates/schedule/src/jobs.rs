@@ -292,7 +292,7 @@ mod tests {
                     jobs.wait(job, due);
                     model.waiting.insert((due, job));
                 }
-                (5..8, _) => {
+                (5..=8, _) => {
                     let near = model.keys.range((id, hop)..).next();
                     if let Some((&key, &job)) = near {
                         model.keys.remove(&key);
