@@ -118,19 +118,18 @@ impl Segment {
     }
 
     /// Ends it: no record follows. It does without a footer if that cannot be written. Synced, so that a torn
-    /// footer is never followed by records in the next segment: it would look like damage then.
+    /// footer, or what is left of one that a full disk did not take, is never followed by records in the next segment:
+    /// it would look like damage then.
     pub(crate) fn seal(&self, footer: Option<&[u8]>) -> io::Result<()> {
         let Some(footer) = footer else {
             return self.trim();
         };
         let at = u64::from(self.end);
         match write_bytes(&*self.device, &self.file, footer, at) {
-            Ok(()) => {
-                (self.device).truncate(&self.file, at + footer.len() as u64)?;
-                self.sync()
-            }
-            Err(_) => self.trim(),
+            Ok(()) => (self.device).truncate(&self.file, at + footer.len() as u64)?,
+            Err(_) => self.trim()?,
         }
+        self.sync()
     }
 
     /// Cuts off what was preallocated and not used, or half written and never promised.

@@ -1,9 +1,14 @@
 //! Footers of sealed segments: what they save, and that nothing depends on them.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
-use relay_queue::{State, Store};
+use relay_observe::{Clock, Events};
+use relay_queue::{Device, DiskStore, Options, State, Store, SystemDevice};
 
 use crate::common::*;
 
@@ -200,4 +205,61 @@ async fn where_bodies_are_small_there_is_no_footer() {
     assert!(all.len() > 1);
     assert!(all.iter().all(|segment| footer(segment).is_none()));
     assert_eq!(rebuilt(directory.path()).await.len(), 1500);
+}
+
+/// A disk that takes the half of each footer and then is full.
+#[derive(Debug, Default)]
+struct HalfFooters {
+    /// The file that has such a half, cut off but not synced since.
+    torn: Mutex<Option<u64>>,
+    halves: AtomicU32,
+    /// A record was written to another segment meanwhile.
+    left_behind: AtomicBool,
+}
+
+impl Device for HalfFooters {
+    fn write(&self, file: &File, slices: &[IoSlice<'_>], at: u64) -> io::Result<usize> {
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        let inode = file.metadata()?.ino();
+        if bytes.ends_with(b"rlyF") {
+            SystemDevice.write(file, &[IoSlice::new(&bytes[..bytes.len() / 2])], at)?;
+            *self.torn.lock().unwrap() = Some(inode);
+            self.halves.fetch_add(1, Ordering::SeqCst);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let torn = *self.torn.lock().unwrap();
+        if at >= 4096 && torn.is_some_and(|torn| torn != inode) {
+            self.left_behind.store(true, Ordering::SeqCst);
+        }
+        SystemDevice.write(file, slices, at)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        let inode = file.metadata()?.ino();
+        self.torn.lock().unwrap().take_if(|torn| *torn == inode);
+        SystemDevice.sync(file)
+    }
+}
+
+/// Found by power cuts: the half came back, and looked like damage in a sealed segment.
+#[tokio::test]
+async fn the_half_of_a_footer_that_a_full_disk_took_is_gone_for_good_before_the_next_segment_is_used()
+ {
+    let directory = tempfile::tempdir().unwrap();
+    let device = Arc::new(HalfFooters::default());
+    let options = Options {
+        device: device.clone(),
+        ..options()
+    };
+    let clock = Clock::starting_at(now());
+    let store = DiskStore::open(directory.path(), clock, Events::default(), options).unwrap();
+    for n in 0..50 {
+        store.accept(message(&store, &large(n))).await.unwrap();
+    }
+    assert!(device.halves.load(Ordering::SeqCst) > 2);
+    assert!(!device.left_behind.load(Ordering::SeqCst));
+    let before = contents(&store).await;
+    store.close().await;
+    drop(store);
+    assert_eq!(rebuilt(directory.path()).await, before);
 }
