@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use relay_testkit::{Client, Network, until};
+use relay_testkit::client::Offer;
+use relay_testkit::{Client, Network, Relay, until};
 use serde_json::Value;
 
 use crate::{MESSAGE, ZONE, network, relay, submit, text};
@@ -76,6 +77,107 @@ fn an_exported_queue_is_the_same_on_another_machine_and_comes_there_once() {
     );
     assert_eq!(mx.recipients().len(), 3);
     assert!(mx.mail()[0].data.contains("First line."));
+}
+
+#[test]
+fn a_large_message_is_moved_in_pieces_and_one_that_was_changed_on_the_way_is_refused() {
+    let network = network();
+    let old = relay(&network, "");
+    submit(&old, "app@sender.example", &["small@rcpt.example"]);
+    let line = "a line of text that is seventy octets long, for messages of some length\r\n";
+    let message = format!("Subject: large\r\n\r\n{}", line.repeat(30_000));
+    let offered = Client::try_connect(old.submission).unwrap().offer(
+        "app@sender.example",
+        &["large@rcpt.example".to_owned()],
+        &message,
+    );
+    assert!(matches!(offered, Offer::Promised(_)), "{offered:?}");
+    old.relayctl(&["queue", "hold", "--all"]);
+    let exported = old.relayctl(&["queue", "export", "-"]);
+    assert!(exported.status.success(), "{}", text(&exported));
+    let exported = String::from_utf8(exported.stdout).unwrap();
+    let lines: Vec<&str> = exported.lines().collect();
+    let is_piece = |line: &&&str| line.starts_with("{\"piece");
+    assert!(lines.iter().filter(is_piece).count() > 20);
+    assert!(
+        lines.iter().all(|line| line.len() < 100_000),
+        "none is long"
+    );
+
+    let new = relay(&network, "");
+    let import = |name: &str, lines: &[&str]| {
+        let file = new.dir().join(name);
+        std::fs::write(&file, lines.join("\n")).unwrap();
+        text(&new.relayctl(&["queue", "import", file.to_str().unwrap()]))
+    };
+    let place = lines.iter().position(|line| is_piece(&line)).unwrap() + 3;
+    let mut missing = lines.clone();
+    missing.remove(place);
+    let mut changed = lines.clone();
+    let other = changed[place].replacen("seventy", "sixty-9", 1);
+    changed[place] = &other;
+    for (name, lines, words) in [
+        ("missing", missing, "bytes of its pieces are missing"),
+        ("changed", changed, "its pieces have another checksum"),
+    ] {
+        let said = import(name, &lines);
+        assert!(said.contains("line 3: ") && said.contains(words), "{said}");
+        assert!(said.contains("1 refused"), "{said}");
+    }
+    let big = || {
+        std::fs::read_dir(new.dir().join("state/big"))
+            .unwrap()
+            .count()
+    };
+    assert_eq!(big(), 0, "nothing is left behind");
+    let said = import("good", &lines);
+    assert!(
+        said.contains("1 message imported, 1 known already, 0 refused"),
+        "{said}"
+    );
+    assert_eq!(big(), 1);
+    let said = import("again", &lines);
+    assert!(said.contains("0 messages imported, 2 known"), "{said}");
+
+    // As an older relayctl has written it: all of a message in one line.
+    let values = lines
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let (pieces, mut rest): (Vec<Value>, Vec<Value>) =
+        values.partition(|value| value["piece"].is_string());
+    let whole: String = pieces
+        .iter()
+        .filter_map(|value| value["piece"].as_str())
+        .collect();
+    rest[0]["version"] = 1.into();
+    let head = rest[2].as_object_mut().unwrap();
+    head.remove("pieces_checksum").unwrap();
+    head.insert("message".to_owned(), whole.into());
+    let older = relay(&network, "");
+    let file = older.dir().join("older");
+    let written: Vec<String> = rest.iter().map(Value::to_string).collect();
+    std::fs::write(&file, written.join("\n")).unwrap();
+    let said = text(&older.relayctl(&["queue", "import", file.to_str().unwrap()]));
+    assert!(said.contains("2 messages imported"), "{said}");
+    let bodies = |relay: &Relay| -> Vec<u64> {
+        let listed = relay.json(&["queue", "list"]);
+        let mut sizes: Vec<u64> = listed.iter().filter_map(|m| m["size"].as_u64()).collect();
+        sizes.sort_unstable();
+        sizes
+    };
+    assert_eq!(bodies(&older), bodies(&old));
+
+    let mx = network.mx(2, "");
+    new.relayctl(&["queue", "release", "--all"]);
+    until("both arrive", || (mx.mail().len() == 2).then_some(()));
+    let mail = mx.mail();
+    let large = mail.iter().find(|mail| mail.to == ["large@rcpt.example"]);
+    let (_, body) = message.split_once("\r\n\r\n").unwrap();
+    let data = &large.unwrap().data;
+    assert!(
+        data.ends_with(&format!("\r\n\r\n{body}")),
+        "octet for octet"
+    );
 }
 
 fn without_ids(list: &[Value]) -> Vec<Value> {

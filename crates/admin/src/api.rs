@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use tokio::sync::Semaphore;
 
 use crate::act::{self, Act, Command};
 use crate::command::{self, Addresses};
 use crate::error::ApiError;
-use crate::export::{self, ExportView};
+use crate::export;
 use crate::import::{self, Imported};
 use crate::log::{self, HitsPage, LogPage, LogQuery};
 use crate::reroute::{self, Reroute};
@@ -32,8 +34,6 @@ use crate::{queue, summary, suppression, watch};
 const SUMMARY_LIMIT: usize = 50;
 /// A command is a few words; only a message may be long.
 const COMMAND_BYTES_MAX: usize = 64 * 1024;
-/// Lines of one import beside those of its largest message.
-const IMPORT_BYTES: u64 = 8 << 20;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -41,6 +41,7 @@ struct Shared {
     world: Arc<AdminWorld>,
     samples: Arc<Samples>,
     verification: Verification,
+    imports: Arc<Semaphore>,
 }
 
 /// The pairs of a query, in order: keys may repeat.
@@ -86,6 +87,7 @@ pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
             world,
             samples,
             verification: Verification::default(),
+            imports: import::places(),
         })
         .merge(watched)
 }
@@ -211,24 +213,17 @@ async fn post_unsuppress(
 async fn post_export(
     State(shared): State<Shared>,
     Json(command): Json<Command>,
-) -> Answer<ExportView> {
-    Ok(Json(export::export(&shared.world, &command).await?))
+) -> Result<Response, ApiError> {
+    let lines = export::export(&shared.world, &command).await?;
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, Body::new(lines)).into_response())
 }
 
 /// Lines of messages, as an export has them; the client makes such parts of a file.
-async fn post_import(State(shared): State<Shared>, body: Body) -> Answer<Imported> {
-    let most = shared.world.config.load().submission.message_bytes_max;
-    // A message in JSON has at most twice its bytes, and its envelope.
-    let most = most.saturating_mul(2).saturating_add(IMPORT_BYTES);
-    let lines = to_bytes(body, usize::try_from(most).unwrap_or(usize::MAX))
-        .await
-        .map_err(|_| {
-            ApiError::TooLarge(
-                "a message is larger than submission.message_bytes_max, or was not sent whole"
-                    .to_owned(),
-            )
-        })?;
-    Ok(Json(import::import(&shared.world, &lines).await?))
+async fn post_import(State(shared): State<Shared>, lines: Body) -> Answer<Imported> {
+    // It is never closed.
+    let _place = shared.imports.acquire().await.ok();
+    Ok(Json(import::import(&shared.world, lines).await?))
 }
 
 async fn post_verify(State(shared): State<Shared>) -> Json<VerifyView> {

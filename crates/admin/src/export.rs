@@ -1,28 +1,27 @@
-//! Messages as lines of JSON, to move them to another machine: everything that the queue knows of an
-//! unfinished message, and its bytes.
+//! Sending messages as lines of JSON ([`crate::line`]), to move them to another machine. They are said one
+//! after the other while they are read, large ones piece by piece.
 //!
-//! A file begins with a [`Head`] and ends with an [`End`], so that one that was cut off is noticed; in
-//! between each line is a [`MessageLine`]. Keys are added, never renamed.
+//! A file begins with a [`Head`] and ends with an [`End`], so that one that was cut off is noticed. An answer of
+//! the API has neither; it ends with a [`PartEnd`].
 
-use std::net::IpAddr;
+use std::sync::Arc;
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
+use http_body_util::channel::{Channel, Sender};
 use jiff::Timestamp;
-use relay_queue::{Arrival, Attempt, Detour, Message, RecipientState, State, Store, StoreError};
-use relay_smtp::envelope::{Notify, Ret, Utf8, Wanted};
-use relay_smtp::{BodyType, Envelope, Mailbox, QueueId, Recipient, ReversePath};
+use relay_queue::{Body, Message, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::act::{Command, Walk};
 use crate::error::ApiError;
+use crate::line::{MessageLine, PieceLine, WHOLE_BYTES_MAX};
 use crate::view::Next;
 use crate::world::AdminWorld;
 
 /// What a file of this kind says first.
 pub const FORMAT: &str = "relayd-queue";
-/// Raised where an older relayd could not read what is written.
-pub const VERSION: u32 = 1;
+/// Raised where an older relayd could not read what is written. 2: messages in pieces.
+pub const VERSION: u32 = 2;
 
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,507 +38,143 @@ pub struct End {
     pub messages: u64,
 }
 
-/// One message.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MessageLine {
-    /// What it is called where it comes from.
-    pub id: String,
-    /// The reverse-path; `<>` for the null one.
-    pub sender: String,
-    pub arrived: Timestamp,
-    #[serde(default)]
-    pub client: Option<IpAddr>,
-    #[serde(default)]
-    pub user: Option<String>,
-    /// The message that this DSN is about.
-    #[serde(default)]
-    pub dsn_of: Option<String>,
-    /// BODY=8BITMIME was said.
-    #[serde(default)]
-    pub eight_bit: bool,
-    #[serde(default)]
-    pub smtputf8: bool,
-    /// RET: `full` or `headers`.
-    #[serde(default)]
-    pub ret: Option<String>,
-    #[serde(default)]
-    pub envid: Option<String>,
-    pub recipients: Vec<RecipientLine>,
-    /// Bytes of the message.
-    pub size: u64,
-    /// The message as it is, where that is plain text; else in base 64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message_base64: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecipientLine {
-    pub address: String,
-    /// `never`, or some of `success,failure,delay`.
-    #[serde(default)]
-    pub notify: Option<String>,
-    #[serde(default)]
-    pub orcpt: Option<String>,
-    /// queued, deferred, held, delivered, bounced or discarded.
-    pub state: String,
-    #[serde(default)]
-    pub attempts: u32,
-    /// None: it is due at once.
-    #[serde(default)]
-    pub next_attempt: Option<Timestamp>,
-    /// A delayed-delivery DSN has been sent.
-    #[serde(default)]
-    pub warned: bool,
-    /// `mx`, or a relay: the way that an operator has chosen.
-    #[serde(default)]
-    pub route: Option<String>,
-    #[serde(default)]
-    pub history: Vec<AttemptLine>,
-}
-
+/// A line of an answer that belongs to no message: its bytes cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttemptLine {
-    pub at: Timestamp,
-    #[serde(default)]
-    pub host: Option<String>,
-    #[serde(default)]
-    pub tls: Option<String>,
-    pub phase: String,
-    pub reply: String,
-    pub category: String,
-    pub action: String,
-    pub rule: String,
+pub struct Unreadable {
+    pub unreadable: String,
+    pub reason: String,
 }
 
-/// Part of an export: `POST /v1/queue/export`, the messages with their bytes.
+/// The last line of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExportView {
-    pub messages: Vec<MessageLine>,
-    /// Ids of messages whose bytes cannot be read, with the reason.
-    pub unreadable: Vec<(String, String)>,
+pub struct PartEnd {
+    pub part_end: bool,
     /// There is more: give it as `next` of the next command.
     pub next: Option<Next>,
+    /// It broke off.
+    pub error: Option<String>,
 }
 
-/// Bytes of messages from which on an answer is full.
-const BYTES: u64 = 4 << 20;
-/// Messages read from the queue at a time.
+/// Messages of one answer.
 const MESSAGES: usize = 200;
+/// Lines that wait for a client that reads slowly.
+const LINES_WAITING: usize = 4;
 
-/// The next messages that are selected, in one answer that is not too large.
-pub async fn export(world: &AdminWorld, command: &Command) -> Result<ExportView, ApiError> {
+/// `POST /v1/queue/export`: the next messages that are selected, said while they are read.
+pub async fn export(
+    world: &Arc<AdminWorld>,
+    command: &Command,
+) -> Result<Channel<Bytes>, ApiError> {
     let command = Command {
         limit: Some(MESSAGES),
         ..command.clone()
     };
     let mut walk = Walk::begin(world, &command)?;
-    let mut view = ExportView::default();
     let page = walk.page(world).await?.unwrap_or_default();
-    let mut bytes = 0;
-    for message in page {
-        if bytes >= BYTES {
-            return Ok(view);
-        }
-        bytes += message.size;
-        view.add(&*world.store, &message).await?;
-        view.next = Some(Next {
-            after: message.id.to_string(),
-            until: walk.until.to_string(),
-        });
-    }
-    view.next = walk.next();
-    Ok(view)
-}
-
-impl ExportView {
-    /// Adds a message, unless it has left the queue meanwhile.
-    pub async fn add(&mut self, store: &dyn Store, message: &Message) -> Result<(), StoreError> {
-        let body = match store.body(message.id).await {
-            Ok(Some(body)) => body.whole().await,
-            Ok(None) => return Ok(()),
-            Err(error) => Err(error),
+    let (mut to, lines) = Channel::new(LINES_WAITING);
+    let store = Arc::clone(&world.store);
+    tokio::spawn(async move {
+        let mut end = PartEnd {
+            part_end: true,
+            next: walk.next(),
+            error: None,
         };
-        match body {
-            Ok(body) => self.messages.push(MessageLine::of(message, &body)),
-            Err(StoreError::Disk(why)) => self.unreadable.push((message.id.to_string(), why)),
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-}
-
-impl MessageLine {
-    pub fn of(message: &Message, body: &[u8]) -> MessageLine {
-        let envelope = &message.envelope;
-        let mut line = MessageLine {
-            id: message.id.to_string(),
-            sender: envelope.reverse_path.to_string(),
-            arrived: message.arrival.at,
-            client: message.arrival.client,
-            user: message.arrival.user.clone(),
-            dsn_of: message.arrival.dsn_of.map(|id| id.to_string()),
-            eight_bit: envelope.body_type == BodyType::EightBitMime,
-            smtputf8: envelope.utf8 == Utf8::Required,
-            ret: envelope.ret.map(|ret| match ret {
-                Ret::Full => "full".to_owned(),
-                Ret::Headers => "headers".to_owned(),
-            }),
-            envid: envelope.envid.clone(),
-            recipients: Vec::with_capacity(message.recipients.len()),
-            size: 0,
-            message: None,
-            message_base64: None,
-        };
-        for (index, recipient, state) in message.each() {
-            let detour = message.detours.get(&index);
-            line.recipients
-                .push(recipient_line(recipient, state, detour));
-        }
-        line.with_body(body)
-    }
-
-    /// With these bytes.
-    pub fn with_body(mut self, body: &[u8]) -> MessageLine {
-        self.size = body.len() as u64;
-        // Text that a person can read and search; bytes that JSON would blow up six times are none.
-        let plain = |b: &u8| !b.is_ascii_control() || matches!(b, b'\r' | b'\n' | b'\t');
-        match std::str::from_utf8(body) {
-            Ok(text) if body.iter().all(plain) => self.message = Some(text.to_owned()),
-            Ok(_) | Err(_) => self.message_base64 = Some(BASE64_STANDARD.encode(body)),
-        }
-        self
-    }
-
-    /// What names it, whatever queue it is in.
-    pub fn origin(&self, body: &[u8]) -> String {
-        let sum = relay_queue::checksum(body);
-        format!(
-            "{}/{}/{sum:08x}",
-            self.id.replace(char::is_whitespace, "_"),
-            body.len()
-        )
-    }
-
-    pub fn body(&self) -> Result<Bytes, String> {
-        let body = match (&self.message, &self.message_base64) {
-            (Some(text), None) => Bytes::copy_from_slice(text.as_bytes()),
-            (None, Some(text)) => BASE64_STANDARD
-                .decode(text)
-                .map_err(|error| format!("message_base64: {error}"))?
-                .into(),
-            (Some(_), Some(_)) | (None, None) => {
-                return Err("one of message and message_base64 must be there".to_owned());
-            }
-        };
-        if body.len() as u64 != self.size {
-            return Err(format!(
-                "size = {}: the message has {} bytes; the line was changed or cut",
-                self.size,
-                body.len()
-            ));
-        }
-        Ok(body)
-    }
-
-    /// The message under another id, with everything as it was.
-    pub fn message(&self, id: QueueId) -> Result<Message, String> {
-        if self.recipients.is_empty() {
-            return Err("recipients: there are none".to_owned());
-        }
-        let mut envelope = Envelope {
-            reverse_path: match self.sender.as_str() {
-                "" | "<>" => ReversePath::Null,
-                sender => ReversePath::Mailbox(mailbox("sender", sender)?),
-            },
-            recipients: Vec::with_capacity(self.recipients.len()),
-            body_type: match self.eight_bit {
-                true => BodyType::EightBitMime,
-                false => BodyType::SevenBit,
-            },
-            utf8: match self.smtputf8 {
-                true => Utf8::Required,
-                false => Utf8::NotNeeded,
-            },
-            ret: match self.ret.as_deref() {
-                None => None,
-                Some("full") => Some(Ret::Full),
-                Some("headers") => Some(Ret::Headers),
-                Some(other) => return Err(format!("ret = {other}: write full or headers")),
-            },
-            envid: self.envid.clone(),
-        };
-        let mut recipients = Vec::with_capacity(self.recipients.len());
-        let mut detours = relay_queue::Detours::new();
-        for (index, line) in (0u32..).zip(&self.recipients) {
-            envelope.recipients.push(Recipient {
-                mailbox: mailbox("address", &line.address)?,
-                notify: line.notify.as_deref().map(notify).transpose()?,
-                orcpt: line.orcpt.clone(),
-            });
-            recipients.push(line.state(self.arrived)?);
-            match line.route.as_deref() {
-                None => {}
-                Some("mx") => {
-                    detours.insert(index, Detour::Mx);
-                }
-                Some(relay) => {
-                    detours.insert(index, Detour::Relay(relay.to_owned()));
+        for message in page {
+            match say(&*store, &message, &mut to).await {
+                Ok(()) => {}
+                Err(Broken::Gone) => return,
+                Err(Broken::Store(error)) => {
+                    end.error = Some(error.to_string());
+                    break;
                 }
             }
         }
-        if recipients
-            .iter()
-            .all(|recipient| recipient.state.is_final())
-        {
-            return Err("recipients: all of them are finished".to_owned());
+        // The client may have gone.
+        let _ = send(&mut to, line_of(&end)).await;
+    });
+    Ok(lines)
+}
+
+enum Broken {
+    /// Nobody listens any more.
+    Gone,
+    Store(StoreError),
+}
+
+async fn say(store: &dyn Store, message: &Message, to: &mut Sender<Bytes>) -> Result<(), Broken> {
+    let mut said = match Said::begin(store, message).await {
+        Ok(Some(said)) => said,
+        // It has left the queue.
+        Ok(None) => return Ok(()),
+        Err(StoreError::Disk(reason)) => {
+            let unreadable = message.id.to_string();
+            return send(to, line_of(&Unreadable { unreadable, reason })).await;
         }
-        Ok(Message {
-            id,
-            envelope,
-            arrival: Arrival {
-                at: self.arrived,
-                client: self.client,
-                user: self.user.clone(),
-                // An id of the other queue says nothing in this one, but that it is a DSN does.
-                dsn_of: self.dsn_of.as_ref().map(|of| of.parse().unwrap_or(id)),
-            },
-            size: self.size,
-            recipients,
-            detours,
-        })
-    }
-}
-
-impl RecipientLine {
-    fn state(&self, arrived: Timestamp) -> Result<RecipientState, String> {
-        let mut state = RecipientState::new(arrived);
-        state.state = STATES
-            .into_iter()
-            .find(|state| state.word() == self.state)
-            .ok_or_else(|| format!("state = {}: not a state", self.state))?;
-        state.attempts = self.attempts;
-        state.next_attempt = self.next_attempt.unwrap_or(arrived);
-        state.warned = self.warned;
-        for attempt in self.history.iter().take(RecipientState::ATTEMPTS_KEPT) {
-            state.history.push(Attempt {
-                at: attempt.at,
-                host: attempt.host.clone(),
-                tls: attempt.tls.clone(),
-                phase: attempt.phase.parse()?,
-                reply: attempt.reply.clone(),
-                category: attempt.category.clone(),
-                action: attempt.action.clone(),
-                rule: attempt.rule.clone(),
-            });
-        }
-        Ok(state)
-    }
-}
-
-const STATES: [State; 6] = [
-    State::Queued,
-    State::Deferred,
-    State::Held,
-    State::Delivered,
-    State::Bounced,
-    State::Discarded,
-];
-
-fn recipient_line(
-    recipient: &Recipient,
-    state: &RecipientState,
-    detour: Option<&Detour>,
-) -> RecipientLine {
-    RecipientLine {
-        address: recipient.mailbox.to_string(),
-        notify: recipient.notify.map(notify_words),
-        orcpt: recipient.orcpt.clone(),
-        state: state.state.word().to_owned(),
-        attempts: state.attempts,
-        next_attempt: Some(state.next_attempt),
-        warned: state.warned,
-        route: detour.map(ToString::to_string),
-        history: state.history.iter().map(attempt_line).collect(),
-    }
-}
-
-fn attempt_line(attempt: &Attempt) -> AttemptLine {
-    AttemptLine {
-        at: attempt.at,
-        host: attempt.host.clone(),
-        tls: attempt.tls.clone(),
-        phase: attempt.phase.word().to_owned(),
-        reply: attempt.reply.clone(),
-        category: attempt.category.clone(),
-        action: attempt.action.clone(),
-        rule: attempt.rule.clone(),
-    }
-}
-
-fn notify_words(notify: Notify) -> String {
-    let Notify::On {
-        success,
-        failure,
-        delay,
-    } = notify
-    else {
-        return "never".to_owned();
+        Err(error) => return Err(Broken::Store(error)),
     };
-    let all = [("success", success), ("failure", failure), ("delay", delay)];
-    let wanted = all.into_iter().filter(|(_, wanted)| *wanted == Wanted::Yes);
-    wanted.map(|(word, _)| word).collect::<Vec<_>>().join(",")
+    while let Some(line) = said.next().await.map_err(Broken::Store)? {
+        send(to, line).await?;
+    }
+    Ok(())
 }
 
-fn notify(words: &str) -> Result<Notify, String> {
-    if words == "never" {
-        return Ok(Notify::Never);
-    }
-    let [mut success, mut failure, mut delay] = [Wanted::No; 3];
-    for word in words.split(',') {
-        match word {
-            "success" => success = Wanted::Yes,
-            "failure" => failure = Wanted::Yes,
-            "delay" => delay = Wanted::Yes,
-            other => return Err(format!("notify = {other}: not a word of RFC 3461")),
-        }
-    }
-    Ok(Notify::On {
-        success,
-        failure,
-        delay,
-    })
+async fn send(to: &mut Sender<Bytes>, line: Vec<u8>) -> Result<(), Broken> {
+    to.send_data(line.into()).await.map_err(|_| Broken::Gone)
 }
 
-fn mailbox(key: &str, text: &str) -> Result<Mailbox, String> {
-    Mailbox::parse(text).map_err(|error| format!("{key} = {text}: {error}"))
+/// The lines of one message, one after the other, each with its end.
+pub struct Said {
+    /// Not said yet.
+    first: Option<Vec<u8>>,
+    /// What follows it.
+    pieces: Option<relay_queue::Pieces>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use relay_smtp::Phase;
-
-    fn message() -> Message {
-        let at = |ms: i64| Timestamp::from_millisecond(1_795_000_000_000 + ms).unwrap();
-        let recipient = |address: &str, notify| Recipient {
-            mailbox: Mailbox::parse(address).unwrap(),
-            notify,
-            orcpt: Some("rfc822;x+2By@example.net".to_owned()),
+impl Said {
+    /// None: it is not in the queue any more. A large message is read through once before anything of it is
+    /// said, so that none of them breaks off in the middle because its bytes are damaged.
+    pub async fn begin(store: &dyn Store, message: &Message) -> Result<Option<Said>, StoreError> {
+        let Some(body) = store.body(message.id).await? else {
+            return Ok(None);
         };
-        let on = |success, failure, delay| Notify::On {
-            success,
-            failure,
-            delay,
-        };
-        let mut deferred = RecipientState::new(at(1));
-        deferred.state = State::Deferred;
-        deferred.warned = true;
-        deferred.record(Attempt {
-            at: at(2),
-            host: Some("mx.example.net [192.0.2.1]".to_owned()),
-            tls: Some("TLSv1.3".to_owned()),
-            phase: Phase::Rcpt,
-            reply: "450 4.7.1 later\nand more".to_owned(),
-            category: "greylisted".to_owned(),
-            action: "defer".to_owned(),
-            rule: "greylist".to_owned(),
-        });
-        let mut delivered = deferred.clone();
-        delivered.state = State::Delivered;
-        let mut held = RecipientState::new(at(3));
-        held.hold(at(4));
-        Message {
-            id: QueueId::from_u64(7 << 30),
-            envelope: Envelope {
-                reverse_path: ReversePath::Mailbox(Mailbox::parse("sénder@x.test").unwrap()),
-                recipients: vec![
-                    recipient("a@example.net", Some(Notify::Never)),
-                    recipient(
-                        "b@[192.0.2.1]",
-                        Some(on(Wanted::Yes, Wanted::No, Wanted::Yes)),
-                    ),
-                    recipient("c@example.org", None),
-                ],
-                body_type: BodyType::EightBitMime,
-                utf8: Utf8::Required,
-                ret: Some(Ret::Headers),
-                envid: Some("env+20id".to_owned()),
-            },
-            arrival: Arrival {
-                at: at(0),
-                client: Some([192, 0, 2, 9].into()),
-                user: Some("billing".to_owned()),
-                dsn_of: Some(QueueId::from_u64(5 << 30)),
-            },
-            size: 0,
-            recipients: vec![deferred, delivered, held],
-            detours: relay_queue::Detours::from([
-                (0, Detour::Relay("up.test:587".to_owned())),
-                (2, Detour::Mx),
-            ]),
+        let line = MessageLine::of(message);
+        if body.len() <= WHOLE_BYTES_MAX {
+            let first = line_of(&line.with_body(&body.whole().await?));
+            return Ok(Some(Said {
+                first: Some(first),
+                pieces: None,
+            }));
         }
+        let checksum = checksum(&body).await?;
+        Ok(Some(Said {
+            first: Some(line_of(&line.with_pieces(body.len(), checksum))),
+            pieces: Some(body.pieces()),
+        }))
     }
 
-    #[test]
-    fn a_line_has_everything_that_the_queue_knows_and_every_byte() {
-        for body in [
-            &b"Subject: t\xc3\xbc\r\n\r\nplain\r\n"[..],
-            b"8 bit \xff\r\n",
-            b"a\0b",
-            b"",
-        ] {
-            let mut message = message();
-            message.size = body.len() as u64;
-            let line = serde_json::to_string(&MessageLine::of(&message, body)).unwrap();
-            assert!(!line.contains('\n'));
-            let line: MessageLine = serde_json::from_str(&line).unwrap();
-            assert_eq!(line.body().unwrap(), body);
-            assert_eq!(line.message(message.id).unwrap(), message);
-            assert_eq!(
-                line.message.is_some(),
-                std::str::from_utf8(body).is_ok() && body != b"a\0b"
-            );
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
         }
-    }
-
-    #[test]
-    fn a_line_that_is_no_message_is_refused_in_words() {
-        let good = MessageLine::of(&message(), b"body");
-        let refused = |change: &dyn Fn(&mut MessageLine)| {
-            let mut line = good.clone();
-            change(&mut line);
-            let message = line.message(QueueId::from_u64(1)).map(|_| ());
-            line.body().map(|_| ()).and(message).unwrap_err()
+        let Some(pieces) = &mut self.pieces else {
+            return Ok(None);
         };
-        for (change, words) in [
-            (
-                &(|l: &mut MessageLine| l.size = 5) as &dyn Fn(&mut MessageLine),
-                "size = 5",
-            ),
-            (&|l| l.message = None, "message and message_base64"),
-            (&|l| l.recipients.clear(), "there are none"),
-            (
-                &|l| l.recipients.retain(|r| r.state == "delivered"),
-                "finished",
-            ),
-            (&|l| l.sender = "two words".to_owned(), "sender = two words"),
-            (
-                &|l| l.recipients[0].state = "lost".to_owned(),
-                "state = lost",
-            ),
-            (
-                &|l| l.recipients[0].notify = Some("often".to_owned()),
-                "often",
-            ),
-            (
-                &|l| l.recipients[0].history[0].phase = "x".to_owned(),
-                "phase",
-            ),
-        ] {
-            let why = refused(change);
-            assert!(why.contains(words), "{why}");
-        }
+        let piece = pieces.next().await?;
+        Ok(piece.map(|piece| line_of(&PieceLine::of(&piece))))
     }
+}
+
+async fn checksum(body: &Body) -> Result<u32, StoreError> {
+    let (mut sum, mut pieces) = (0, body.pieces());
+    while let Some(piece) = pieces.next().await? {
+        sum = relay_queue::checksum_after(sum, &piece);
+    }
+    Ok(sum)
+}
+
+/// With its end. JSON has no line end of its own.
+pub fn line_of(what: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(what).expect("these are texts, numbers and times");
+    line.push(b'\n');
+    line
 }

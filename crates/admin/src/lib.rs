@@ -12,6 +12,7 @@ pub mod error;
 pub mod export;
 pub mod files;
 pub mod import;
+pub mod line;
 pub mod log;
 mod past;
 pub mod queue;

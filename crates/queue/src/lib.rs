@@ -44,7 +44,7 @@ pub mod verify;
 mod words;
 
 pub use admit::{Admission, Limits};
-pub use body::{BIG_BYTES, Body, Staging};
+pub use body::{BIG_BYTES, Body, Pieces, Staging};
 pub use device::{Device, Space, SystemDevice};
 pub use disk::{DiskStore, OpenError, Options};
 pub use fair::Sender;
@@ -63,4 +63,9 @@ pub use verify::run::verify;
 /// The checksum that the queue keeps of a body.
 pub fn checksum(body: &[u8]) -> u32 {
     crc32c::crc32c(body)
+}
+
+/// The same of bytes that follow others; 0 is the checksum of none.
+pub fn checksum_after(before: u32, more: &[u8]) -> u32 {
+    crc32c::crc32c_append(before, more)
 }

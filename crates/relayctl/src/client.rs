@@ -1,17 +1,22 @@
 //! A small HTTP client over relayd's unix socket: one connection a request.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::BytesMut;
+use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode, header};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use relay_admin::view::ErrorView;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 
 use crate::find;
 use crate::outcome::Trouble;
@@ -63,15 +68,33 @@ impl Client {
             .await
     }
 
-    /// Hands over lines of JSON.
-    pub async fn post_lines<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        lines: Vec<u8>,
-    ) -> Result<T, Trouble> {
+    /// An answer in lines, read while they come.
+    pub async fn lines(&self, path: &str, command: &impl Serialize) -> Result<Lines, Trouble> {
+        let body = serde_json::to_vec(command)
+            .map_err(|error| Trouble::NotWell(format!("the command cannot be said: {error}")))?;
         let target = target(path, &Pairs::new());
-        self.ask(Method::POST, target, "application/x-ndjson", lines.into())
-            .await
+        let stream = self.connect().await?;
+        let body = Full::new(Bytes::from(body));
+        let asked = ask(stream, Method::POST, target, "application/json", body);
+        let answer = in_time(asked).await??;
+        let (status, mut lines) = (answer.status(), Lines::of(answer.into_body()));
+        match status.is_success() {
+            true => Ok(lines),
+            false => Err(refusal(status, &lines.next().await?.unwrap_or_default())),
+        }
+    }
+
+    /// Hands over lines one after the other.
+    pub async fn upload(&self, path: &str) -> Result<Upload, Trouble> {
+        let target = target(path, &Pairs::new());
+        let stream = self.connect().await?;
+        let (to, body) = Channel::new(1);
+        let answer = tokio::spawn(async move {
+            let asked = ask(stream, Method::POST, target, "application/x-ndjson", body);
+            let answer = asked.await?;
+            whole(answer).await
+        });
+        Ok(Upload { to, answer })
     }
 
     /// Hands over a whole message.
@@ -94,14 +117,7 @@ impl Client {
         body: Bytes,
     ) -> Result<T, Trouble> {
         let (status, body) = self.exchange(method, target, kind, body).await?;
-        if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| {
-                Trouble::NotWell(format!(
-                    "relayd's answer is not understood ({error}); are relayctl and relayd of the same version?"
-                ))
-            });
-        }
-        Err(refusal(status, &body))
+        understood(status, &body)
     }
 
     async fn exchange(
@@ -112,11 +128,8 @@ impl Client {
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), Trouble> {
         let stream = self.connect().await?;
-        let exchanged = exchange(stream, method, target, kind, body);
-        tokio::time::timeout(ANSWER_WITHIN, exchanged)
-            .await
-            .map_err(|_| lost("no answer for two minutes"))?
-            .map_err(lost)
+        let asked = ask(stream, method, target, kind, Full::new(body));
+        in_time(async { whole(asked.await?).await }).await?
     }
 
     /// The first socket that somebody listens on. One that is there but may not be used ends the
@@ -154,27 +167,121 @@ fn lost(why: impl std::fmt::Display) -> Trouble {
     ))
 }
 
-async fn exchange(
+async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, Trouble> {
+    tokio::time::timeout(ANSWER_WITHIN, answer)
+        .await
+        .map_err(|_| lost("no answer for two minutes"))
+}
+
+/// The answer's head; its body is still to be read.
+async fn ask<B>(
     stream: UnixStream,
     method: Method,
     target: String,
     kind: &str,
-    body: Bytes,
-) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error>> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    body: B,
+) -> Result<Response<Incoming>, Trouble>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.map_err(lost)?;
     let request = Request::builder()
         .method(method)
         .uri(target)
         .header(header::HOST, "relayd")
         .header(header::CONTENT_TYPE, kind)
-        .body(Full::new(body))?;
+        .body(body)
+        .map_err(lost)?;
     // Its errors reach the request, too; it ends by itself once the sender is dropped.
     tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    Ok((status, body))
+    sender.send_request(request).await.map_err(lost)
+}
+
+async fn whole(answer: Response<Incoming>) -> Result<(StatusCode, Bytes), Trouble> {
+    let status = answer.status();
+    let body = answer.into_body().collect().await.map_err(lost)?;
+    Ok((status, body.to_bytes()))
+}
+
+fn understood<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, Trouble> {
+    if !status.is_success() {
+        return Err(refusal(status, body));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        Trouble::NotWell(format!(
+            "relayd's answer is not understood ({error}); are relayctl and relayd of the same version?"
+        ))
+    })
+}
+
+/// See [`Client::lines`].
+pub struct Lines {
+    body: Incoming,
+    /// Come, and not given out.
+    rest: BytesMut,
+}
+
+impl Lines {
+    fn of(body: Incoming) -> Lines {
+        let rest = BytesMut::new();
+        Lines { body, rest }
+    }
+
+    /// Without its end; also a last one that has none. None: that was all.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Trouble> {
+        let mut looked = 0;
+        loop {
+            let end = self.rest.iter().skip(looked).position(|&b| b == b'\n');
+            if let Some(end) = end {
+                let mut line = self.rest.split_to(looked + end + 1);
+                line.truncate(looked + end);
+                return Ok(Some(line.freeze()));
+            }
+            looked = self.rest.len();
+            match in_time(self.body.frame()).await? {
+                Some(frame) => {
+                    let data = frame.map_err(lost)?.into_data().unwrap_or_default();
+                    self.rest.extend_from_slice(&data);
+                }
+                None if looked == 0 => return Ok(None),
+                None => return Ok(Some(self.rest.split().freeze())),
+            }
+        }
+    }
+}
+
+/// See [`Client::upload`].
+pub struct Upload {
+    to: Sender<Bytes>,
+    answer: JoinHandle<Result<(StatusCode, Bytes), Trouble>>,
+}
+
+/// Whether the other side still listens; if not, it has answered already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listens {
+    On,
+    NoMore,
+}
+
+impl Upload {
+    /// Adds the line's end.
+    pub async fn line(&mut self, line: &[u8]) -> Result<Listens, Trouble> {
+        let mut bytes = Vec::with_capacity(line.len() + 1);
+        bytes.extend_from_slice(line);
+        bytes.push(b'\n');
+        Ok(match in_time(self.to.send_data(bytes.into())).await? {
+            Ok(()) => Listens::On,
+            Err(_) => Listens::NoMore,
+        })
+    }
+
+    /// There are no more lines: what is answered?
+    pub async fn end<T: DeserializeOwned>(self) -> Result<T, Trouble> {
+        drop(self.to);
+        let (status, body) = in_time(self.answer).await?.map_err(lost)??;
+        understood(status, &body)
+    }
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> Trouble {

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use relay_admin::act::Command;
-use relay_admin::export::{End, ExportView, FORMAT, Head, VERSION};
+use relay_admin::export::{End, FORMAT, Head, PartEnd, Said, VERSION, line_of};
+use relay_admin::line::PIECE_BEGINS;
 use relay_admin::select::Selection;
 use relay_observe::{Clock, Events};
-use relay_queue::{DiskStore, Options, Store};
-use serde::Serialize;
+use relay_queue::{DiskStore, Message, Options, Store, StoreError};
+use serde::Deserialize;
 
 use crate::client::Client;
 use crate::command::act::Progress;
@@ -30,11 +31,11 @@ pub async fn export(
     offline: Option<PathBuf>,
 ) -> Outcome {
     let mut output = Output::create(file)?;
-    output.line(&Head {
+    output.write(&line_of(&Head {
         format: FORMAT.to_owned(),
         version: VERSION,
         exported: Timestamp::now(),
-    })?;
+    }))?;
     let progress = Progress::new("exported");
     match offline {
         None => online(client, selection, &mut output, &progress).await?,
@@ -42,10 +43,10 @@ pub async fn export(
     }
     progress.end();
     let messages = output.messages;
-    output.line(&End {
+    output.write(&line_of(&End {
         end: true,
         messages,
-    })?;
+    }))?;
     let unreadable = output.finish()?;
     eprintln!("{} exported", text::count(messages, "message"));
     Ok(match (messages, unreadable) {
@@ -67,14 +68,31 @@ async fn online(
         ..Command::default()
     };
     loop {
-        let view: ExportView = client.post("/v1/queue/export", &command).await?;
-        output.add(&view)?;
-        progress.show(output.messages);
-        match view.next {
-            Some(next) => command.next = Some(next),
-            None => return Ok(()),
+        let mut lines = client.lines("/v1/queue/export", &command).await?;
+        let end = loop {
+            let Some(line) = lines.next().await? else {
+                return Err(Trouble::NotWell("relayd broke off its answer".to_owned()));
+            };
+            if let Some(end) = output.take(&line)? {
+                break end;
+            }
+            progress.show(output.messages);
+        };
+        match (end.error, end.next) {
+            (Some(error), _) => return Err(Trouble::NotWell(error)),
+            (None, Some(next)) => command.next = Some(next),
+            (None, None) => return Ok(()),
         }
     }
+}
+
+/// What a line of an answer tells beside what goes into the file.
+#[derive(Deserialize)]
+struct Told {
+    unreadable: Option<String>,
+    reason: Option<String>,
+    #[serde(flatten)]
+    end: Option<PartEnd>,
 }
 
 async fn stopped(
@@ -103,9 +121,7 @@ async fn stopped(
             .await
             .map_err(not_well)?;
         for message in &page.messages {
-            let mut view = ExportView::default();
-            view.add(&store, message).await.map_err(not_well)?;
-            output.add(&view)?;
+            offline_one(&store, message, output).await?;
         }
         progress.show(output.messages);
         match page.next {
@@ -114,6 +130,28 @@ async fn stopped(
         }
     }
     store.close().await;
+    Ok(())
+}
+
+async fn offline_one(
+    store: &DiskStore,
+    message: &Message,
+    output: &mut Output,
+) -> Result<(), Trouble> {
+    let not_well = |error: StoreError| Trouble::NotWell(error.to_string());
+    let mut said = match Said::begin(store, message).await {
+        Ok(Some(said)) => said,
+        Ok(None) => return Ok(()),
+        Err(StoreError::Disk(why)) => {
+            output.unreadable(&message.id.to_string(), &why);
+            return Ok(());
+        }
+        Err(error) => return Err(not_well(error)),
+    };
+    while let Some(line) = said.next().await.map_err(not_well)? {
+        output.write(&line)?;
+    }
+    output.messages += 1;
     Ok(())
 }
 
@@ -168,20 +206,32 @@ impl Output {
         })
     }
 
-    fn add(&mut self, view: &ExportView) -> Result<(), Trouble> {
-        for message in &view.messages {
-            self.line(message)?;
+    /// A line of relayd's. Some: it was the last one of this answer.
+    fn take(&mut self, line: &[u8]) -> Result<Option<PartEnd>, Trouble> {
+        if !line.starts_with(PIECE_BEGINS) {
+            let told: Told = serde_json::from_slice(line)
+                .map_err(|error| Trouble::NotWell(format!("relayd's answer: {error}")))?;
+            if let Some(id) = told.unreadable {
+                self.unreadable(&id, &told.reason.unwrap_or_default());
+                return Ok(None);
+            }
+            if told.end.is_some() {
+                return Ok(told.end);
+            }
             self.messages += 1;
         }
-        for (id, why) in &view.unreadable {
-            eprintln!("relayctl: message {id} cannot be exported: {why}");
-            self.unreadable += 1;
-        }
-        Ok(())
+        self.write(line)?;
+        self.write(b"\n")?;
+        Ok(None)
     }
 
-    fn line(&mut self, line: &impl Serialize) -> Result<(), Trouble> {
-        let written = writeln!(self.to, "{}", text::json_line(line));
+    fn unreadable(&mut self, id: &str, why: &str) {
+        eprintln!("relayctl: message {id} cannot be exported: {why}");
+        self.unreadable += 1;
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        let written = self.to.write_all(bytes);
         written.map_err(|error| self.failed(&error))
     }
 

@@ -7,19 +7,24 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use relay_admin::export::{End, FORMAT, Head, MessageLine, VERSION};
+use relay_admin::export::{End, FORMAT, Head, VERSION};
 use relay_admin::import::Imported;
+use relay_admin::line::{MessageLine, PIECE_BEGINS, PieceLine, WHOLE_BYTES_MAX};
 
-use crate::client::Client;
+use crate::client::{Client, Listens, Upload};
 use crate::command::act::Progress;
 use crate::command::postfix;
 use crate::outcome::{Done, Outcome, Trouble};
 use crate::text::{self, Format};
 
-/// Bytes of lines that go in one request, unless one line has more.
+/// Bytes of lines that go in one request, unless one message has more.
 const BATCH_BYTES: usize = 2 << 20;
 /// And lines: a second's work of the slowest disk.
 const BATCH_LINES: usize = 500;
+/// A longer line is made into pieces: from an older relayctl, or from Postfix.
+const LINE_BYTES: usize = 1 << 20;
+/// Of such a piece.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// From a file, or standard input.
 pub async fn file(client: &Client, path: &Path, format: Format) -> Outcome {
@@ -44,7 +49,7 @@ pub async fn file(client: &Client, path: &Path, format: Format) -> Outcome {
         } else if let Ok(end) = serde_json::from_slice::<End>(&line) {
             break Some(end);
         } else if !line.trim_ascii().is_empty() {
-            seen += 1;
+            seen += u64::from(!line.starts_with(PIECE_BEGINS));
             import
                 .add(format!("line {number}"), line.trim_ascii_end())
                 .await?;
@@ -91,11 +96,13 @@ fn check_head(path: &Path, line: &[u8]) -> Result<(), Trouble> {
     }
 }
 
-/// What has been read and not sent, and what became of the rest.
+/// The request that is open, and what became of those before.
 struct Import<'a> {
     client: &'a Client,
-    waiting: Vec<u8>,
-    /// What each waiting line is called.
+    request: Option<Upload>,
+    /// Of the lines in it.
+    bytes: usize,
+    /// What each of them is called.
     names: Vec<String>,
     imported: u64,
     known: u64,
@@ -107,7 +114,8 @@ impl<'a> Import<'a> {
     fn new(client: &'a Client) -> Import<'a> {
         Import {
             client,
-            waiting: Vec::new(),
+            request: None,
+            bytes: 0,
             names: Vec::new(),
             imported: 0,
             known: 0,
@@ -121,24 +129,65 @@ impl<'a> Import<'a> {
     }
 
     async fn add(&mut self, name: String, line: &[u8]) -> Result<(), Trouble> {
-        let too_much = self.waiting.len() + line.len() > BATCH_BYTES;
-        if too_much || self.names.len() >= BATCH_LINES {
+        // The pieces of a message come in the same request as its line.
+        let may_wait = !line.starts_with(PIECE_BEGINS);
+        let too_much = self.bytes + line.len() > BATCH_BYTES || self.names.len() >= BATCH_LINES;
+        if may_wait && too_much {
             self.send().await?;
         }
-        self.waiting.extend_from_slice(line);
-        self.waiting.push(b'\n');
-        self.names.push(name);
+        match line.len() > LINE_BYTES {
+            false => self.put(name, line).await,
+            true => self.put_in_pieces(name, line).await,
+        }
+    }
+
+    async fn put_in_pieces(&mut self, name: String, line: &[u8]) -> Result<(), Trouble> {
+        let parsed = serde_json::from_slice::<MessageLine>(line).map_err(|error| error.to_string());
+        let parsed = parsed.and_then(|message| Ok((message.body()?, message)));
+        let (body, mut message) = match parsed {
+            Ok((body, message)) if body.len() as u64 > WHOLE_BYTES_MAX => (body, message),
+            // Relayd says what is wrong with so long an envelope.
+            Ok(_) => return self.put(name, line).await,
+            Err(why) => {
+                self.complain(&format!("{name}: {why}"));
+                return Ok(());
+            }
+        };
+        (message.message, message.message_base64) = (None, None);
+        let message = message.with_pieces(body.len() as u64, relay_queue::checksum(&body));
+        let head = text::json_line(&message);
+        self.put(name.clone(), head.as_bytes()).await?;
+        for piece in body.chunks(PIECE_BYTES) {
+            let line = text::json_line(&PieceLine::of(piece));
+            self.put(name.clone(), line.as_bytes()).await?;
+        }
         Ok(())
     }
 
-    async fn send(&mut self) -> Result<(), Trouble> {
-        if self.names.is_empty() {
-            return Ok(());
+    async fn put(&mut self, name: String, line: &[u8]) -> Result<(), Trouble> {
+        let request = match &mut self.request {
+            Some(request) => request,
+            none => none.insert(self.client.upload("/v1/queue/import").await?),
+        };
+        let listens = request.line(line).await?;
+        self.bytes += line.len();
+        self.names.push(name);
+        match listens {
+            Listens::On => Ok(()),
+            Listens::NoMore => {
+                self.send().await?;
+                Err(Trouble::NotWell("relayd stopped listening".to_owned()))
+            }
         }
+    }
+
+    async fn send(&mut self) -> Result<(), Trouble> {
+        let Some(request) = self.request.take() else {
+            return Ok(());
+        };
         let names = std::mem::take(&mut self.names);
-        let lines = std::mem::take(&mut self.waiting);
-        let sent = self.client.post_lines("/v1/queue/import", lines).await;
-        let done: Imported = sent.inspect_err(|_| {
+        self.bytes = 0;
+        let done: Imported = request.end().await.inspect_err(|_| {
             eprintln!(
                 "relayctl: broken off after {}; repeat it once the cause is mended, what is there already is left out",
                 text::count(self.imported, "imported message")

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use jiff::Timestamp;
 use jiff::fmt::strtime;
-use relay_admin::export::{AttemptLine, MessageLine, RecipientLine};
+use relay_admin::line::{AttemptLine, MessageLine, RecipientLine};
 
 use crate::outcome::Trouble;
 
