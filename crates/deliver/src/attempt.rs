@@ -23,7 +23,7 @@ const SETTLING_MAX: u32 = 8;
 
 /// Runs one session from its first `Ready` to its QUIT. The caller's guard sends `Closed`.
 pub async fn session(world: Arc<World>, mut link: Link) {
-    let mut carrier = Carrier::new(world, link.site.clone(), link.to_dispatcher.clone());
+    let mut carrier = Carrier::new(world, &link);
     let settling = Arc::new(Semaphore::new(SETTLING_MAX as usize));
     // A send that fails says that the dispatcher has gone: then there is nothing more to do.
     let ready = FromSession::Ready(link.session);

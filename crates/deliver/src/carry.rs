@@ -13,7 +13,7 @@ use relay_observe::crash::{self, CrashPoint};
 use relay_policy::{Action, Category, Decision, Fate};
 use relay_queue::StoreError;
 use relay_schedule::scheduler::SiteNews;
-use relay_schedule::{SiteId, SourceChoice};
+use relay_schedule::{SessionId, SiteId, SourceChoice};
 use relay_smtp::client::Outcome;
 use relay_smtp::{Failure, Phase};
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ use crate::guard::Guard;
 use crate::hosts::{Hosts, NoHost};
 use crate::job::Job;
 use crate::judge::{Judged, alike, flow, judge, judge_refusal, news_of};
-use crate::link::{Flow, FromSession};
+use crate::link::{Flow, FromSession, Link};
 use crate::open::{AllSuspended, Peer, Refusal, Target, source_for};
 use crate::outgoing::Outgoing;
 use crate::prepared::{Forms, Prepared};
@@ -33,6 +33,7 @@ use crate::world::{Settings, World};
 /// What a session keeps between its dispatches.
 pub(crate) struct Carrier {
     pub world: Arc<World>,
+    pub session: SessionId,
     pub site: SiteId,
     pub to_dispatcher: mpsc::Sender<FromSession>,
     pub rng: StdRng,
@@ -75,15 +76,12 @@ enum Go {
 }
 
 impl Carrier {
-    pub fn new(
-        world: Arc<World>,
-        site: SiteId,
-        to_dispatcher: mpsc::Sender<FromSession>,
-    ) -> Carrier {
+    pub fn new(world: Arc<World>, link: &Link) -> Carrier {
         Carrier {
             world,
-            site,
-            to_dispatcher,
+            session: link.session,
+            site: link.site.clone(),
+            to_dispatcher: link.to_dispatcher.clone(),
             rng: StdRng::seed_from_u64(rand::random()),
             peer: None,
             recipients_learned: None,
@@ -201,6 +199,10 @@ impl Carrier {
                     attempt.hosts.opened();
                     attempt.news = SiteNews::Good;
                     self.emit_opened(&peer);
+                    let (session, source) = (self.session, peer.source);
+                    let opened = FromSession::Opened { session, source };
+                    // The dispatcher has gone: relayd stops, and this session hears of it next.
+                    let _ = self.to_dispatcher.send(opened).await;
                     return Some(peer);
                 }
                 Err(refusal) => refusal,

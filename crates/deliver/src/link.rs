@@ -16,6 +16,11 @@ pub enum FromSession {
     Ready(SessionId),
     /// There was nothing to carry out or to write down.
     Done { session: SessionId, report: Report },
+    /// The host has taken its connection, from this address; None: the kernel chose it.
+    Opened {
+        session: SessionId,
+        source: Option<IpAddr>,
+    },
     /// The dispatch has been carried out; its outcome is being written down, and `Settled` follows.
     Carried { session: SessionId, news: SiteNews },
     /// The outcome of a `Carried` dispatch is on disk, or cannot be written.

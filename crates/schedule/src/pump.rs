@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use crate::jobs::{JobRef, Place, Urge};
-use crate::scheduler::{Action, Afterwards, Dispatch, Scheduler, Session, SessionId, Stage};
+use crate::scheduler::{
+    Action, Afterwards, Connection, Dispatch, Scheduler, Session, SessionId, Stage,
+};
 use crate::site::{Connected, Gate, Queued, SiteRef};
 use crate::sources::SourceChoice;
 use crate::time::{self, Micros};
@@ -229,6 +231,7 @@ impl Scheduler {
             Session {
                 site,
                 messages: 0,
+                connection: Connection::None,
                 stage: Stage::Opening,
             },
         );

@@ -96,6 +96,11 @@ pub enum Event {
         session: SessionId,
         report: Report,
     },
+    /// The host has taken the session's connection, from this address; None: the kernel chose it.
+    Opened {
+        session: SessionId,
+        source: Option<IpAddr>,
+    },
     /// A session has carried out its dispatch, and may have another; the outcome is being written
     /// down. The job stays in flight until `Settled`, whatever becomes of the session.
     Carried {
@@ -271,7 +276,16 @@ pub(crate) struct Session {
     pub(crate) site: SiteRef,
     /// Dispatches carried out.
     pub(crate) messages: u32,
+    pub(crate) connection: Connection,
     pub(crate) stage: Stage,
+}
+
+/// What is known of a session's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connection {
+    /// There is none, or none that works.
+    None,
+    From(Option<IpAddr>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -350,6 +364,7 @@ impl Scheduler {
             Event::Resolved { hop, site, limits } => self.resolved(&hop, site, limits, now),
             Event::Ready(session) => self.session_ready(session, now, actions),
             Event::Done { session, report } => self.session_done(session, &report, now, actions),
+            Event::Opened { session, source } => self.session_opened(session, source),
             Event::Carried { session, news } => self.session_carried(session, news, now, actions),
             Event::Closed(session) => self.session_closed(session, now),
             Event::Flush(selection) => self.flush(selection, now, actions),
@@ -428,7 +443,7 @@ impl Scheduler {
         self.jobs.oldest_due().map(time::timestamp)
     }
 
-    /// Sessions of the site that have carried something out: so many it takes.
+    /// Sessions of the site whose connection it has taken: so many it bears.
     pub fn connected(&self, site: &SiteId) -> u32 {
         let number = self.site_numbers.get(site);
         let sessions = number
@@ -437,7 +452,9 @@ impl Scheduler {
             .flat_map(|site| &site.sessions);
         let connected = |id: &&SessionId| {
             let session = self.sessions.get(id);
-            session.is_some_and(|session| session.messages > 0)
+            session.is_some_and(|session| {
+                session.connection != Connection::None && session.stage != Stage::Quitting
+            })
         };
         sessions.filter(connected).count() as u32
     }

@@ -9,8 +9,8 @@ use crate::hop::State;
 use crate::jobs::{HopRef, JobRef, Place, Urge};
 use crate::pause;
 use crate::scheduler::{
-    AGAIN_PAUSE, Action, Afterwards, BROKEN_OFF_PAUSE, Limits, Report, Scheduler, SessionId,
-    SiteId, SiteNews, Stage,
+    AGAIN_PAUSE, Action, Afterwards, BROKEN_OFF_PAUSE, Connection, Limits, Report, Scheduler,
+    SessionId, SiteId, SiteNews, Stage,
 };
 use crate::site::{LimitsAge, Queued, Site, SiteRef};
 use crate::sources::{Outcome, Probed};
@@ -42,6 +42,12 @@ impl Scheduler {
             session.stage = Stage::Idle { since: now };
             site.idle.push(id);
             self.idle_sessions.insert((now, id));
+        }
+    }
+
+    pub(crate) fn session_opened(&mut self, id: SessionId, source: Option<IpAddr>) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.connection = Connection::From(source);
         }
     }
 
@@ -103,10 +109,16 @@ impl Scheduler {
         };
         session.stage = Stage::Reported;
         session.messages += 1;
-        let site = session.site;
+        let (site, connection) = (session.site, session.connection);
+        match news {
+            SiteNews::Good | SiteNews::Neutral => {}
+            SiteNews::Crowded | SiteNews::Unreachable => session.connection = Connection::None,
+        }
         self.touched.insert(site);
         self.news(site, news, since, now, actions);
-        self.probed(site, probe, news, now, actions);
+        // A host of the other address family is reached from another address: that is no probe of this one.
+        let probe = probe.map(|wanted| (wanted, Probed::of(wanted, connection, news)));
+        self.probed(site, probe, now, actions);
         if let Some(entry) = self.sites.get_mut(&site) {
             entry.in_flight -= 1;
         }
@@ -334,17 +346,12 @@ impl Scheduler {
     fn probed(
         &mut self,
         site: SiteRef,
-        probe: Option<IpAddr>,
-        news: SiteNews,
+        probe: Option<(IpAddr, Probed)>,
         now: Micros,
         actions: &mut Vec<Action>,
     ) {
-        let (Some(entry), Some(source)) = (self.sites.get_mut(&site), probe) else {
+        let (Some(entry), Some((source, found))) = (self.sites.get_mut(&site), probe) else {
             return;
-        };
-        let found = match news {
-            SiteNews::Good => Probed::Well,
-            SiteNews::Neutral | SiteNews::Crowded | SiteNews::Unreachable => Probed::Nothing,
         };
         if entry.sources.probed(source, found, now) == Outcome::TakenUp {
             let site = entry.id.clone();

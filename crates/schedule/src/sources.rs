@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::pause::{Lasts, Pause, Stage};
+use crate::scheduler::{Connection, SiteNews};
 use crate::time::Micros;
 
 /// Which local addresses a dispatch may go from.
@@ -165,6 +166,18 @@ pub(crate) enum Probed {
     Nothing,
 }
 
+impl Probed {
+    /// What a dispatch that was to go from `wanted` has found out about it.
+    pub(crate) fn of(wanted: IpAddr, connection: Connection, news: SiteNews) -> Probed {
+        match news {
+            SiteNews::Good if connection == Connection::From(Some(wanted)) => Probed::Well,
+            SiteNews::Good | SiteNews::Neutral | SiteNews::Crowded | SiteNews::Unreachable => {
+                Probed::Nothing
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     TakenUp,
@@ -240,5 +253,30 @@ mod tests {
         sources.suspend(ip(1), pause(now, 60));
         assert_eq!(sources.probed(ip(1), Probed::Well, now), Outcome::AsBefore);
         assert_eq!(sources.choose(&all, now).avoid, [ip(1)]);
+    }
+
+    #[test]
+    fn only_good_news_from_the_address_itself_speaks_well_of_it() {
+        for (connection, news, found) in [
+            (Connection::From(Some(ip(1))), SiteNews::Good, Probed::Well),
+            (
+                Connection::From(Some(ip(2))),
+                SiteNews::Good,
+                Probed::Nothing,
+            ),
+            (Connection::From(None), SiteNews::Good, Probed::Nothing),
+            (Connection::None, SiteNews::Good, Probed::Nothing),
+            (
+                Connection::From(Some(ip(1))),
+                SiteNews::Crowded,
+                Probed::Nothing,
+            ),
+        ] {
+            assert_eq!(
+                Probed::of(ip(1), connection, news),
+                found,
+                "{connection:?} {news:?}"
+            );
+        }
     }
 }

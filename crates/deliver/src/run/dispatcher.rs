@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::jobs::{Resolved, jobs_of, resolve, route_settings, scheduler_settings};
 use super::limits::{Lesson, Memory, SiteLimits};
 use super::pauses::Pauses;
-use super::remember::Remembered;
+use super::remember::{Keeper, Remembered};
 use super::workers::Workers;
 use super::{Carrier, Order, Routes, SiteView};
 use crate::link::{Flow, FromSession, Link, ToSession};
@@ -41,8 +41,6 @@ const RESOLVING_MAX: usize = 64;
 const EXPIRING_MAX: usize = 64;
 /// What could not be expired is due again after this.
 const EXPIRE_PAUSE: SignedDuration = SignedDuration::from_secs(60);
-/// What was learned is written this long after the first news.
-const SAVE_AFTER: Duration = Duration::from_secs(2);
 /// Limits are kept for so many more sites than there are.
 const SITES_SPARE: usize = 1000;
 
@@ -60,8 +58,7 @@ pub(super) struct Dispatcher {
     expiring: Workers<Dispatch, (NextHop, Report)>,
     limits: SiteLimits,
     pauses: Pauses,
-    /// When what was learned is written to its file; None: nothing new.
-    save_at: Option<Instant>,
+    keeper: Keeper,
     stopping: Option<Stopping>,
     queue: Queue,
     /// New ways of messages that are being tried on their old ones: were both tried at once, the same
@@ -78,6 +75,7 @@ enum Queue {
 }
 
 struct Session {
+    site: SiteId,
     to: mpsc::Sender<ToSession>,
     abort: AbortHandle,
 }
@@ -104,7 +102,7 @@ impl Dispatcher {
             expiring: Workers::new(EXPIRING_MAX),
             limits: SiteLimits::default(),
             pauses: Pauses::default(),
-            save_at: None,
+            keeper: Keeper::new(world.sites_file.clone()),
             stopping: None,
             queue: Queue::Works,
             moving: BTreeMap::new(),
@@ -134,11 +132,11 @@ impl Dispatcher {
                 }
                 done = self.resolving.next() => self.has_resolved(done),
                 done = self.expiring.next() => self.has_expired(done),
-                () = until(self.save_at) => self.save(),
+                () = until(self.keeper.due()) => self.save(),
                 () = until(wake) => self.tick(),
             }
         }
-        if let (Some(_), Some(path)) = (self.save_at, self.world.sites_file.clone()) {
+        if let Some(path) = self.keeper.last_turn().await {
             self.learned_so_far().write(&path);
         }
         for answer in self
@@ -252,7 +250,7 @@ impl Dispatcher {
         let (to, from_dispatcher) = mpsc::channel(SESSION_WORDS);
         let link = Link {
             session: id,
-            site,
+            site: site.clone(),
             hop,
             to_dispatcher: self.to_us.clone(),
             from_dispatcher,
@@ -271,7 +269,7 @@ impl Dispatcher {
             }
             let _ = last_word.send(FromSession::Closed(id)).await;
         });
-        self.sessions.insert(id, Session { to, abort });
+        self.sessions.insert(id, Session { site, to, abort });
     }
 
     /// A session that has ended does not hear it; its `Closed` is on the way.
@@ -294,6 +292,7 @@ impl Dispatcher {
             }
             FromSession::Ready(session) => self.tell(Event::Ready(session)),
             FromSession::Done { session, report } => self.tell(Event::Done { session, report }),
+            FromSession::Opened { session, source } => self.opened(session, source),
             FromSession::Carried { session, news } => self.tell(Event::Carried { session, news }),
             FromSession::Settled { hop, report } => self.tell(Event::Settled { hop, report }),
             FromSession::QueueStopped => self.queue_has_stopped(),
@@ -308,6 +307,20 @@ impl Dispatcher {
                 self.sessions.remove(&session);
                 self.tell(Event::Closed(session));
             }
+        }
+    }
+
+    /// Sessions that were on their way when the site refused one more may show that it takes more than were
+    /// connected at that moment.
+    fn opened(&mut self, session: SessionId, source: Option<IpAddr>) {
+        self.tell(Event::Opened { session, source });
+        let Some(site) = self.sessions.get(&session).map(|one| one.site.clone()) else {
+            return;
+        };
+        let now = self.world.clock.now();
+        let connected = || self.scheduler.connected(&site);
+        if let Some(lesson) = self.limits.bears_more(&site, connected, now) {
+            self.learn(site, lesson);
         }
     }
 
@@ -345,6 +358,7 @@ impl Dispatcher {
                 });
                 let rule = Arc::from(rule);
                 self.tell(Event::Slow { site, until, rule });
+                self.save_soon();
             }
             Flow::SuspendSource {
                 rule,
@@ -464,18 +478,14 @@ impl Dispatcher {
         Remembered::new(sites, self.limits.learned(now), self.world.homes.all())
     }
 
-    /// Several lessons in a row are written together.
     fn save_soon(&mut self) {
-        if self.world.sites_file.is_some() {
-            self.save_at.get_or_insert(Instant::now() + SAVE_AFTER);
-        }
+        self.keeper.news();
     }
 
     fn save(&mut self) {
-        self.save_at = None;
-        if let Some(path) = self.world.sites_file.clone() {
+        if let Some(path) = self.keeper.turn() {
             let learned = self.learned_so_far();
-            tokio::task::spawn_blocking(move || learned.write(&path));
+            self.keeper.write(learned, path);
         }
     }
 

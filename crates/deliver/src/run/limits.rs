@@ -114,6 +114,18 @@ impl SiteLimits {
         Some(entry.now(now))
     }
 
+    /// The lesson that the site takes more connections than it had taught, if so many are `connected` now.
+    pub(super) fn bears_more(
+        &self,
+        site: &SiteId,
+        connected: impl FnOnce() -> u32,
+        now: Timestamp,
+    ) -> Option<Lesson> {
+        let learned = self.sites.get(site)?.learned.connections?;
+        let connected = (learned.until > now).then(connected)?;
+        (connected > learned.most).then_some(Lesson::Connections(connected))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.sites.len()
     }
@@ -215,5 +227,24 @@ mod tests {
         assert_eq!(limits.set(site, base.clone(), later), as_before);
         limits.forget(|_| false, later);
         assert_eq!(limits.len(), 0);
+    }
+
+    #[test]
+    fn a_site_that_holds_more_connections_than_it_taught_teaches_that() {
+        let site = SiteId("mx.test".into());
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let base = Limits {
+            connections: 10,
+            rate: None,
+            messages_per_connection: 100,
+            recipients_per_transaction: 50,
+        };
+        let mut limits = SiteLimits::default();
+        limits.set(site.clone(), base, start);
+        let more = |limits: &SiteLimits, connected| limits.bears_more(&site, || connected, start);
+        assert_eq!(more(&limits, 5), None, "nothing was taught");
+        limits.learn(&site, Lesson::Connections(1), start);
+        assert_eq!(more(&limits, 1), None);
+        assert_eq!(more(&limits, 2), Some(Lesson::Connections(2)));
     }
 }

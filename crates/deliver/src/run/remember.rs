@@ -6,10 +6,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use relay_schedule::Kept;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::limits::LearnedSite;
 
@@ -97,6 +100,64 @@ impl Remembered {
     }
 }
 
+/// When it is written: some time after the first news, so that several lessons in a row are written together, and one
+/// write at a time, since two would share the file that is renamed at the end.
+#[derive(Default)]
+pub(super) struct Keeper {
+    /// None: nothing is kept.
+    path: Option<PathBuf>,
+    /// None: nothing new.
+    at: Option<Instant>,
+    writing: Option<JoinHandle<()>>,
+}
+
+const SAVE_AFTER: Duration = Duration::from_secs(2);
+
+impl Keeper {
+    pub(super) fn new(path: Option<PathBuf>) -> Keeper {
+        Keeper {
+            path,
+            ..Keeper::default()
+        }
+    }
+
+    pub(super) fn news(&mut self) {
+        if self.path.is_some() {
+            self.at.get_or_insert(Instant::now() + SAVE_AFTER);
+        }
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.at
+    }
+
+    /// Where to write now. None: the last write goes on, and this one comes later.
+    pub(super) fn turn(&mut self) -> Option<PathBuf> {
+        let writes = self.writing.as_ref();
+        if writes.is_some_and(|writing| !writing.is_finished()) {
+            self.at = Some(Instant::now() + SAVE_AFTER);
+            return None;
+        }
+        self.at = None;
+        self.path.clone()
+    }
+
+    pub(super) fn write(&mut self, remembered: Remembered, path: PathBuf) {
+        let write = move || remembered.write(&path);
+        self.writing = Some(tokio::task::spawn_blocking(write));
+    }
+
+    /// At the end: where to write what is still new.
+    pub(super) async fn last_turn(&mut self) -> Option<PathBuf> {
+        if let Some(writing) = self.writing.take() {
+            // It can only have panicked; then there is the more to write.
+            let _ = writing.await;
+        }
+        self.at.take()?;
+        self.path.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +175,27 @@ mod tests {
         assert!(Remembered::read(&path).homes.is_empty());
         assert!(directory.join("sites.damaged").exists() && !path.exists());
         fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_write_at_a_time_and_what_came_meanwhile_is_written_after_it() {
+        let mut keeper = Keeper::new(Some(PathBuf::from("sites.json")));
+        keeper.news();
+        assert!(keeper.due().is_some());
+        assert!(keeper.turn().is_some());
+        assert_eq!(keeper.due(), None);
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        keeper.writing = Some(tokio::task::spawn_blocking(move || {
+            let _ = ended.recv();
+        }));
+        keeper.news();
+        assert_eq!(keeper.turn(), None, "the last write goes on");
+        assert!(keeper.due().is_some(), "it comes later");
+        drop(end);
+        assert!(keeper.last_turn().await.is_some());
+        assert!(keeper.last_turn().await.is_none(), "nothing is new");
+        let mut nothing = Keeper::new(None);
+        nothing.news();
+        assert_eq!(nothing.due(), None);
     }
 }

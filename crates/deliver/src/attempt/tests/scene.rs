@@ -375,7 +375,7 @@ impl Scene {
                 FromSession::QueueStopped => self.queue_stopped += 1,
                 FromSession::Accepted(message) => self.accepted.push(message),
                 FromSession::Flow { flow, .. } => self.flows.push(flow),
-                FromSession::Ready(_) => {}
+                FromSession::Ready(_) | FromSession::Opened { .. } => {}
                 FromSession::Closed(_) => panic!("closed"),
             }
         }
