@@ -3,7 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use relay_testkit::{Identity, Mx, Relay, SignedDns, SignedZone, Signing, free_port, until};
+use relay_testkit::{
+    Client, Identity, Mx, Relay, SignedDns, SignedZone, Signing, free_port, until,
+};
 
 use crate::submit;
 
@@ -46,6 +48,21 @@ fn a_certificate_that_no_tlsa_record_names_gets_no_mail_and_the_reason_is_shown(
     let heard = mx.log().join("\n");
     assert!(!heard.contains("MAIL FROM"), "{heard}");
     assert_eq!(mx.sessions(), 1, "no second connection in clear");
+}
+
+#[test]
+fn a_message_that_says_so_goes_without_what_the_records_ask_for() {
+    let (port, identity) = (free_port(), Identity::self_signed("mx.signed.example"));
+    let dns = signed(&format!(
+        "rcpt MX 10 mx\nmx A 127.0.0.2\n_{port}._tcp.mx TLSA 3 1 1 {NOBODYS}"
+    ));
+    let mx = Mx::start_as(at(2, port), "", &identity);
+    let relay = relay(&dns, port, "");
+    let message = "From: <app@sender.example>\nTLS-Required: No\nSubject: your TLS is broken\n\nx";
+    let to = ["you@rcpt.signed.example"];
+    Client::connect(relay.submission).submit("app@sender.example", &to, message);
+    let mail = until("delivered", || mx.mail().pop());
+    assert!(mail.tls, "as good as it gets");
 }
 
 #[test]

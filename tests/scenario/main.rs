@@ -20,6 +20,7 @@ mod greylisted_with_hint;
 mod killed_after_250;
 mod many_refused_alike;
 mod moved;
+mod mta_sts;
 mod no_mail_accepted_there;
 mod operator_holds_and_bounces;
 mod policy_explains_offline;

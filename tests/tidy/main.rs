@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("queue", &["smtp", "policy", "observe"]),
     ("suppression", &["smtp", "observe"]),
     ("route", &["smtp", "observe"]),
+    ("sts", &["route"]),
     (
         "submission",
         &[
@@ -41,6 +42,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "queue",
             "suppression",
             "route",
+            "sts",
             "observe",
         ],
     ),

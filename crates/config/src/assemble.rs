@@ -36,7 +36,8 @@ pub(crate) fn config(
     let users = users(root, files);
     let listeners = listeners(root);
     let dns = dns(&root.section("dns"));
-    let delivery = delivery(&root.section("delivery"));
+    let delivery = delivery(&root.section("delivery"), files);
+    let mta_sts = mta_sts(&root.section("mta_sts"));
     let routes = routes(root, files);
     let limits = limits(root);
     let retry = schedules(root);
@@ -72,6 +73,7 @@ pub(crate) fn config(
         users,
         dns,
         delivery,
+        mta_sts,
         routes,
         limits,
         retry,
@@ -287,8 +289,24 @@ fn loopback_nets() -> Vec<IpNet> {
     vec![v4, v6]
 }
 
-fn delivery(table: &Section<'_>) -> Delivery {
+fn mta_sts(table: &Section<'_>) -> MtaSts {
+    MtaSts {
+        enabled: match table.value("enabled", truth) {
+            true => MtaStsUse::On,
+            false => MtaStsUse::Off,
+        },
+        port: table.value("port", count),
+    }
+}
+
+fn delivery(table: &Section<'_>, files: &dyn Files) -> Delivery {
     let timeouts = table.section("timeouts");
+    let tls_roots = table.optional("tls_roots", path);
+    if let Some(path) = &tls_roots {
+        check::file(table, "tls_roots", path, files, |pem| {
+            files.check_certificate(pem)
+        });
+    }
     Delivery {
         port: table.value("port", count),
         source_addresses: table.value("source_addresses", list(ip_address)),
@@ -297,6 +315,7 @@ fn delivery(table: &Section<'_>) -> Delivery {
         sessions_max: table.value("sessions_max", count),
         idle: table.value("idle", duration),
         pipelining: table.value("pipelining", word),
+        tls_roots,
         timeouts: Timeouts {
             connect: timeouts.value("connect", duration),
             banner: timeouts.value("banner", duration),

@@ -74,6 +74,10 @@ pub const SECTIONS: &[Section] = &[
         doc: "How long each phase of a session waits for the other side (RFC 5321 section 4.5.3.2).",
     },
     Section {
+        name: "mta_sts",
+        doc: "Policies by which domains ask for TLS (RFC 8461), read over HTTPS.",
+    },
+    Section {
         name: "route[]",
         doc: "Mail that goes to a relay, not to the domain's own MX. The narrowest pattern wins, \
               then the first in the file.",
@@ -504,6 +508,14 @@ pub const OPTIONS: &[Row] = &[
         "Whether commands are sent in groups where the server offers it (RFC 2920).",
     ),
     built(
+        "delivery.tls_roots",
+        Kind::Path,
+        Default::Otherwise("the system's alone"),
+        "\"/etc/relayd/tls/roots.pem\"",
+        "Certificates of authorities, in PEM, that are trusted besides the system's: for relays and \
+         domains whose certificates are checked. A change needs a restart.",
+    ),
+    built(
         "delivery.timeouts.connect",
         TIMEOUT,
         Default::Is("\"30s\""),
@@ -588,6 +600,23 @@ pub const OPTIONS: &[Row] = &[
         Default::Is("\"5s\""),
         "\"1s\"",
         "The reply to QUIT; nothing depends on it.",
+    ),
+    built(
+        "mta_sts.enabled",
+        Kind::Truth,
+        Default::Is("true"),
+        "false",
+        "Whether MTA-STS policies are looked for and kept to. A change needs a restart.",
+    ),
+    built(
+        "mta_sts.port",
+        Kind::Count {
+            least: 1,
+            most: 65_535,
+        },
+        Default::Is("443"),
+        "8443",
+        "The port of policy hosts. Anything but 443 is for tests. A change needs a restart.",
     ),
     built(
         "route[].to",

@@ -24,6 +24,7 @@ pub struct Config {
     pub users: Vec<User>,
     pub dns: Dns,
     pub delivery: Delivery,
+    pub mta_sts: MtaSts,
     pub routes: Vec<Route>,
     pub limits: Vec<Limit>,
     /// By name; `default` is always there.
@@ -181,6 +182,22 @@ pub struct Delivery {
     pub timeouts: Timeouts,
     /// `[delivery] pipelining`; default: use it where offered.
     pub pipelining: Pipelining,
+    /// Roots that are trusted besides the system's.
+    pub tls_roots: Option<PathBuf>,
+}
+
+/// `[mta_sts]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MtaSts {
+    pub enabled: MtaStsUse,
+    /// Of policy hosts. Default 443.
+    pub port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MtaStsUse {
+    On,
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -134,7 +134,13 @@ impl Carrier {
             if attempt.may_use(peer.source) {
                 // Why not, where this host must not be used for this job, is found out again below.
                 let requirement = job.requirement(settings, &peer.host);
-                let wanted = Guard::of(&self.world, &job.hop, &peer.candidate, requirement);
+                let wanted = Guard::of(
+                    &self.world,
+                    &job.hop,
+                    &peer.candidate,
+                    requirement,
+                    job.wish(),
+                );
                 if let Ok(wanted) = wanted.await
                     && peer.guard.covers(&wanted)
                 {
@@ -175,7 +181,7 @@ impl Carrier {
             let all = &settings.config.delivery.source_addresses;
             let source = source_for(all, &attempt.sources, address.ip(), &mut self.rng);
             let requirement = job.requirement(settings, &candidate.host);
-            let guard = Guard::of(&self.world, &job.hop, &candidate, requirement).await;
+            let guard = Guard::of(&self.world, &job.hop, &candidate, requirement, job.wish()).await;
             let opened = match guard {
                 Err(refusal) => Err(refusal),
                 Ok(guard) => {

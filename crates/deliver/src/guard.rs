@@ -6,6 +6,7 @@ use std::sync::Arc;
 use relay_policy::TlsRequirement;
 use relay_route::{Candidate, Tlsa};
 use relay_smtp::{Failure, NextHop, Phase};
+use relay_sts::Mode;
 
 use crate::dane::Dane;
 use crate::open::Refusal;
@@ -24,8 +25,19 @@ pub(crate) enum Guard {
     Encrypted,
     /// A certificate for the host's name, from a trusted root.
     Named,
+    /// The same, since the MTA-STS policy of the domain asks for it (RFC 8461).
+    Sts,
     /// A certificate that TLSA records name.
     Dane(Arc<Dane>),
+}
+
+/// What the author of a message would rather have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Protected,
+    /// Delivered rather than protected: `TLS-Required: No` (RFC 8689 section 5), as in a report that says
+    /// that somebody's TLS is broken.
+    Delivered,
 }
 
 impl Guard {
@@ -35,8 +47,13 @@ impl Guard {
         hop: &NextHop,
         candidate: &Candidate,
         requirement: TlsRequirement,
+        wish: Wish,
     ) -> Result<Guard, Refusal> {
         let least = match requirement {
+            // The author's word against what the recipients' side publishes, not against the operator's.
+            TlsRequirement::Opportunistic if wish == Wish::Delivered => {
+                return Ok(Guard::IfOffered);
+            }
             TlsRequirement::None => return Ok(Guard::Clear),
             // The operator wants public authorities: TLSA records are not asked for.
             TlsRequirement::Verify => return Ok(Guard::Named),
@@ -51,8 +68,10 @@ impl Guard {
         };
         Ok(match dane(world, hop, candidate).await? {
             Published::Usable(dane) => Guard::Dane(dane),
-            Published::Unusable => Guard::Encrypted,
-            Published::Nothing => least,
+            // DANE goes before, and where its records are of no use the policy may still ask for more
+            // than encryption (RFC 8461 section 2).
+            Published::Unusable => sts(world, hop, candidate, Guard::Encrypted).await?,
+            Published::Nothing => sts(world, hop, candidate, least).await?,
         })
     }
 
@@ -62,9 +81,13 @@ impl Guard {
             Guard::Clear | Guard::IfOffered => true,
             Guard::Encrypted => match self {
                 Guard::Clear | Guard::IfOffered => false,
-                Guard::Encrypted | Guard::Named | Guard::Dane(_) => true,
+                Guard::Encrypted | Guard::Named | Guard::Sts | Guard::Dane(_) => true,
             },
-            Guard::Named | Guard::Dane(_) => self == other,
+            Guard::Named | Guard::Sts => match self {
+                Guard::Named | Guard::Sts => true,
+                Guard::Clear | Guard::IfOffered | Guard::Encrypted | Guard::Dane(_) => false,
+            },
+            Guard::Dane(_) => self == other,
         }
     }
 
@@ -72,6 +95,7 @@ impl Guard {
         match self {
             Guard::Clear | Guard::IfOffered | Guard::Encrypted => Check::Nothing,
             Guard::Named => Check::Name,
+            Guard::Sts => Check::Sts,
             Guard::Dane(dane) => Check::Dane(Arc::clone(dane)),
         }
     }
@@ -106,6 +130,36 @@ async fn dane(world: &World, hop: &NextHop, candidate: &Candidate) -> Result<Pub
             );
             Err(refusal(candidate, Failure::TlsaTrouble, words))
         }
+    }
+}
+
+/// What the recipients' domain asks for; `least` without a policy.
+async fn sts(
+    world: &World,
+    hop: &NextHop,
+    candidate: &Candidate,
+    least: Guard,
+) -> Result<Guard, Refusal> {
+    // A relay was chosen by the operator, an address by the sender: neither by MX records that could
+    // be forged.
+    let (Some(sts), NextHop::Domain(domain)) = (&world.sts, hop) else {
+        return Ok(least);
+    };
+    let domain = domain.to_ascii();
+    let Some(policy) = sts.policy(&domain, world.clock.now()).await else {
+        return Ok(least);
+    };
+    match policy.mode {
+        Mode::Enforce if policy.names(&candidate.host) => Ok(Guard::Sts),
+        Mode::Enforce => {
+            let words = format!(
+                "the MTA-STS policy of {domain} does not name {}, but {}",
+                candidate.host,
+                policy.mx().join(", ")
+            );
+            Err(refusal(candidate, Failure::StsHost, words))
+        }
+        Mode::Testing | Mode::None => Ok(least),
     }
 }
 

@@ -15,6 +15,7 @@ use relay_smtp::client::Transaction;
 use relay_smtp::envelope::{Recipient, Ret};
 use relay_smtp::{Host, NextHop, QueueId};
 
+use crate::guard::Wish;
 use crate::next_hop::next_hop;
 use crate::prepared::Prepared;
 use crate::world::{Settings, World};
@@ -132,6 +133,19 @@ impl Job {
         match self.recipient(index)?.mailbox.host() {
             Host::Domain(domain) => Some(domain.to_ascii()),
             Host::Address(_) => None,
+        }
+    }
+
+    /// What its author says of TLS. Only a single field with the one value there is counts.
+    pub fn wish(&self) -> Wish {
+        let mut fields = header::fields(&self.head).filter(|field| field.is("TLS-Required"));
+        let value = match (fields.next(), fields.next()) {
+            (Some(field), None) => field.unfolded(),
+            (None | Some(_), _) => return Wish::Protected,
+        };
+        match value.trim().eq_ignore_ascii_case("no") {
+            true => Wish::Delivered,
+            false => Wish::Protected,
         }
     }
 

@@ -123,7 +123,9 @@ pub(crate) fn news_of(refusal: &Refusal, decision: &Decision) -> SiteNews {
                     Failure::SourceSuspended
                     | Failure::TlsaTrouble
                     | Failure::TlsaMissing
-                    | Failure::TlsaMismatch,
+                    | Failure::TlsaMismatch
+                    | Failure::StsHost
+                    | Failure::StsCertificate,
                 ..
             },
             _,

@@ -149,7 +149,7 @@ impl Target<'_> {
             (TlsStart::Starttls, Guard::Clear) => TlsPlan::Never,
             (TlsStart::Starttls, Guard::IfOffered) if plain() => TlsPlan::Never,
             (TlsStart::Starttls, Guard::IfOffered) => TlsPlan::IfOffered,
-            (TlsStart::Starttls, Guard::Encrypted | Guard::Named | Guard::Dane(_)) => {
+            (TlsStart::Starttls, Guard::Encrypted | Guard::Named | Guard::Sts | Guard::Dane(_)) => {
                 TlsPlan::Require
             }
         }
@@ -178,7 +178,7 @@ impl Target<'_> {
         let guard = match (&tls, &self.guard) {
             (None, _) => Guard::Clear,
             (Some(_), Guard::Clear | Guard::IfOffered | Guard::Encrypted) => Guard::Encrypted,
-            (Some(_), Guard::Named | Guard::Dane(_)) => self.guard.clone(),
+            (Some(_), Guard::Named | Guard::Sts | Guard::Dane(_)) => self.guard.clone(),
         };
         Ok(Peer {
             wire,
@@ -244,7 +244,7 @@ impl Target<'_> {
         let name = match &self.guard {
             // The base domain of the records, which aliases may have led to (RFC 7672 section 8.1).
             Guard::Dane(dane) => dane.base(),
-            Guard::Clear | Guard::IfOffered | Guard::Encrypted | Guard::Named => {
+            Guard::Clear | Guard::IfOffered | Guard::Encrypted | Guard::Named | Guard::Sts => {
                 &self.candidate.host
             }
         };

@@ -10,6 +10,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
 
@@ -31,6 +32,8 @@ pub enum Check {
     Nothing,
     /// A chain to a trusted root, for this host's name.
     Name,
+    /// The same, asked for by the MTA-STS policy of the domain.
+    Sts,
     /// What the host's TLSA records name (RFC 7672).
     Dane(Arc<Dane>),
 }
@@ -42,19 +45,19 @@ pub struct TlsError {
     pub words: String,
 }
 
-impl TlsClient {
-    /// With the system's trusted roots, and `extra` ones. Without any root `Check::Name` always
-    /// fails; the other way needs none.
-    pub fn new(extra: Vec<CertificateDer<'static>>) -> Result<TlsClient, String> {
-        let mut roots = RootCertStore::empty();
-        // Roots that cannot be read are left out: a broken file among a hundred is the system's matter.
-        let native = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(native.certs);
-        roots.add_parsable_certificates(extra);
-        TlsClient::with_roots(roots)
-    }
+/// The system's trusted roots, and those of this PEM.
+pub fn roots(extra: &str) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    // Roots that cannot be read are left out: a broken file among a hundred is the system's matter.
+    let native = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(native.certs);
+    let extra = CertificateDer::pem_slice_iter(extra.as_bytes());
+    roots.add_parsable_certificates(extra.filter_map(Result::ok));
+    roots
+}
 
-    /// With exactly these roots.
+impl TlsClient {
+    /// With exactly these roots. Without any `Check::Name` always fails; the other checks need none.
     pub fn with_roots(roots: RootCertStore) -> Result<TlsClient, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let unchecked: Arc<dyn ServerCertVerifier> = Arc::new(AnyCertificate(provider.clone()));
@@ -83,7 +86,7 @@ impl TlsClient {
     ) -> Result<(Box<dyn Stream>, String), TlsError> {
         let (connector, verifier) = match check {
             Check::Nothing => (self.unchecked.clone(), None),
-            Check::Name => (self.checked.clone(), None),
+            Check::Name | Check::Sts => (self.checked.clone(), None),
             Check::Dane(dane) => {
                 // A configuration of its own, so that no session of another check is ever resumed.
                 let verifier = Arc::new(DaneVerifier::new(Arc::clone(dane), &self.provider));
@@ -96,9 +99,12 @@ impl TlsClient {
             Err(error) => return Err(in_words(&error, check)),
         };
         let agreed = describe(encrypted.get_ref().1);
-        let agreed = match verifier.as_ref().and_then(|verifier| verifier.matched()) {
-            Some(record) => format!("{agreed}, DANE {record}"),
-            None => agreed,
+        let record = verifier.as_ref().and_then(|verifier| verifier.matched());
+        let agreed = match (check, record) {
+            (Check::Nothing, _) | (Check::Dane(_), None) => agreed,
+            (Check::Name, _) => format!("{agreed}, verified"),
+            (Check::Sts, _) => format!("{agreed}, MTA-STS"),
+            (Check::Dane(_), Some(record)) => format!("{agreed}, DANE {record}"),
         };
         Ok((Box::new(encrypted), agreed))
     }
@@ -190,6 +196,10 @@ fn in_words(error: &std::io::Error, check: &Check) -> TlsError {
                 "the certificate is none that {} names ({error})",
                 dane.owner()
             ),
+        },
+        (Some(rustls::Error::InvalidCertificate(_)), Check::Sts) => TlsError {
+            failure: Failure::StsCertificate,
+            words,
         },
         (Some(rustls::Error::InvalidCertificate(_)), Check::Nothing | Check::Name) => TlsError {
             failure: Failure::TlsCertificate,

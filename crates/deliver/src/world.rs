@@ -9,6 +9,7 @@ use relay_observe::{Clock, Events};
 use relay_policy::Table;
 use relay_queue::Store;
 use relay_route::Router;
+use relay_sts::Sts;
 use relay_suppression::Suppressions;
 
 use crate::dial::Dialer;
@@ -26,6 +27,8 @@ pub struct World {
     pub router: Router,
     pub dialer: Arc<dyn Dialer>,
     pub tls: TlsClient,
+    /// None: MTA-STS is not looked for.
+    pub sts: Option<Arc<Sts>>,
     pub homes: Homes,
     pub scope: SharedScope,
     /// Where what was learned of sites is kept over a restart; None: nowhere.

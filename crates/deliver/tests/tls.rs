@@ -192,6 +192,7 @@ impl Scene {
             router: Router::with_seed(Arc::new(Names), routing, 1),
             dialer: Arc::new(To(self.address)),
             tls: TlsClient::with_roots(roots).unwrap(),
+            sts: None,
             homes: Default::default(),
             scope: Default::default(),
             sites_file: None,

@@ -77,6 +77,8 @@ impl Reloader {
             table,
             signers,
             listener_tls,
+            // Read at the start only, and that is said below.
+            tls_roots: _,
             mut warnings,
         } = settings;
         warnings.extend(self.needs_restart(&config));
@@ -117,6 +119,11 @@ impl Reloader {
             ),
             ("admin.http", old.admin.http != new.admin.http),
             ("dns.servers", old.dns.servers != new.dns.servers),
+            (
+                "delivery.tls_roots",
+                old.delivery.tls_roots != new.delivery.tls_roots,
+            ),
+            ("mta_sts", old.mta_sts != new.mta_sts),
             ("dns.trust_ad", old.dns.trust_ad != new.dns.trust_ad),
             ("log.history", old.log.history != new.log.history),
         ];

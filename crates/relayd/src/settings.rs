@@ -46,6 +46,8 @@ pub struct Settings {
     pub table: Arc<Table>,
     pub signers: Arc<Signers>,
     pub listener_tls: Option<Arc<rustls::ServerConfig>>,
+    /// PEM of the roots that are trusted besides the system's.
+    pub tls_roots: String,
     pub warnings: Vec<String>,
 }
 
@@ -81,11 +83,13 @@ impl Origin {
         let table = config.policy_table(&DiskFiles).map_err(texts)?;
         let signers = signers(&config)?;
         let listener_tls = listener_tls(&config)?;
+        let tls_roots = tls_roots(&config)?;
         Ok(Settings {
             config: Arc::new(config),
             table: Arc::new(table),
             signers: Arc::new(signers),
             listener_tls,
+            tls_roots,
             warnings,
         })
     }
@@ -138,6 +142,15 @@ fn signers(config: &Config) -> Result<Signers, Vec<String>> {
     } else {
         Err(mistakes)
     }
+}
+
+fn tls_roots(config: &Config) -> Result<String, Vec<String>> {
+    let Some(path) = &config.delivery.tls_roots else {
+        return Ok(String::new());
+    };
+    DiskFiles
+        .read(path)
+        .map_err(|error| vec![format!("{}: {error}", path.display())])
 }
 
 fn listener_tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, Vec<String>> {

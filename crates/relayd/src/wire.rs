@@ -8,8 +8,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use relay_admin::AdminWorld;
-use relay_config::{Config, Dns, HistoryKept, TrustAd};
-use relay_deliver::dial::{Dialer, TcpDialer};
+use relay_config::{Config, Dns, HistoryKept, MtaStsUse, PrivateAddresses, TrustAd};
+use relay_deliver::dial::{Dialer, TcpDialer, is_private};
 use relay_deliver::tls::TlsClient;
 use relay_deliver::{Delivery, World};
 use relay_observe::{Clock, Event, Events, history};
@@ -17,6 +17,7 @@ use relay_queue::disk::{DiskStore, Options};
 use relay_queue::{Limits, Message, Store};
 use relay_route::{AdBit, HickoryResolver, Resolver, Router};
 use relay_simulator::SimulatedNet;
+use relay_sts::{HttpsFetch, Sts};
 use relay_submission::Accepted;
 use relay_suppression::{List, Suppressions};
 use tokio::task::JoinHandle;
@@ -95,6 +96,8 @@ impl Running {
         let store: Arc<dyn Store> = queue.clone();
         let suppressions = open_suppressions(&config, clock, events.clone()).await?;
         let (resolver, dialer) = outside(&origin, &config, clock)?;
+        let roots = relay_deliver::tls::roots(&settings.tls_roots);
+        let sts = policies(&config, resolver.clone(), roots.clone(), clock).await?;
         let world = Arc::new(World {
             clock,
             events: events.clone(),
@@ -102,7 +105,8 @@ impl Running {
             suppressions: suppressions.clone(),
             router: Router::new(resolver, relay_deliver::run::route_settings(&config)),
             dialer,
-            tls: TlsClient::new(Vec::new()).map_err(StartError::System)?,
+            tls: TlsClient::with_roots(roots).map_err(StartError::System)?,
+            sts,
             homes: Default::default(),
             scope: Default::default(),
             sites_file: Some(config.state.dir.join("sites.json")),
@@ -329,6 +333,31 @@ fn outside(origin: &Origin, config: &Config, clock: Clock) -> Result<Outside, St
         ))
     })?;
     Ok((Arc::new(resolver), Arc::new(TcpDialer)))
+}
+
+/// MTA-STS, with what was kept of it in the state directory.
+async fn policies(
+    config: &Config,
+    resolver: Arc<dyn Resolver>,
+    roots: rustls::RootCertStore,
+    clock: Clock,
+) -> Result<Option<Arc<Sts>>, StartError> {
+    if config.mta_sts.enabled == MtaStsUse::Off {
+        return Ok(None);
+    }
+    let private = config.delivery.private_addresses;
+    let reach = move |address| match private {
+        PrivateAddresses::Allowed => true,
+        PrivateAddresses::Refused => !is_private(address),
+    };
+    let fetch = HttpsFetch::new(resolver.clone(), roots, config.mta_sts.port, reach)
+        .map_err(StartError::System)?;
+    let dir = config.state.dir.join("mta-sts");
+    let open = move || Sts::open(Some(&dir), resolver, Arc::new(fetch), clock.now());
+    let opened = tokio::task::spawn_blocking(open).await;
+    opened
+        .map(|sts| Some(Arc::new(sts)))
+        .map_err(|error| StartError::System(format!("MTA-STS: {error}")))
 }
 
 async fn start_admin(

@@ -165,6 +165,14 @@ impl Resolver for HickoryResolver {
         })
     }
 
+    fn txt<'a>(&'a self, name: &'a str) -> Later<'a, Lookup<String>> {
+        Box::pin(self.ask(name, RecordType::TXT, |data| match data {
+            // The pieces of a record are one text (RFC 7208 section 3.3).
+            RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
+            _ => None,
+        }))
+    }
+
     fn tlsa<'a>(&'a self, mx_of: Option<&'a str>, host: &'a str, port: u16) -> Later<'a, Tlsa> {
         Box::pin(self.find_tlsa(mx_of, host, port))
     }

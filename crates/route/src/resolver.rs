@@ -62,6 +62,11 @@ pub trait Resolver: Send + Sync + 'static {
     fn mx<'a>(&'a self, domain: &'a str) -> Later<'a, Lookup<MxRecord>>;
     /// A and AAAA together; `Found` is never empty.
     fn addresses<'a>(&'a self, host: &'a str) -> Later<'a, Lookup<IpAddr>>;
+    /// Each TXT record in one piece.
+    fn txt<'a>(&'a self, name: &'a str) -> Later<'a, Lookup<String>> {
+        let _ = name;
+        Box::pin(std::future::ready(Lookup::NoRecords))
+    }
     /// The TLSA records of a host, if all that leads to them was validated. `mx_of`: the domain whose MX
     /// records named the host; None: it was named by the operator, or is the domain itself.
     fn tlsa<'a>(&'a self, mx_of: Option<&'a str>, host: &'a str, port: u16) -> Later<'a, Tlsa> {

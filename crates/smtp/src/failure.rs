@@ -41,6 +41,10 @@ pub enum Failure {
     TlsaMissing,
     /// DANE: the host's certificate is none that its TLSA records name.
     TlsaMismatch,
+    /// MTA-STS: the domain's policy does not name the host (RFC 8461 section 4.1).
+    StsHost,
+    /// MTA-STS: the host's certificate does not do for its name.
+    StsCertificate,
     /// AUTH is configured for the route and the host offers none, or no mechanism that we may use.
     AuthNotOffered,
     /// The message needs SMTPUTF8 (RFC 6531) and the host does not offer it.
@@ -61,7 +65,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub const ALL: [Failure; 25] = [
+    pub const ALL: [Failure; 27] = [
         Failure::NoSuchDomain,
         Failure::NullMx,
         Failure::NoAddress,
@@ -79,6 +83,8 @@ impl Failure {
         Failure::TlsaTrouble,
         Failure::TlsaMissing,
         Failure::TlsaMismatch,
+        Failure::StsHost,
+        Failure::StsCertificate,
         Failure::AuthNotOffered,
         Failure::Utf8NotOffered,
         Failure::TooBigForHost,
@@ -109,6 +115,8 @@ impl Failure {
             Failure::TlsaTrouble => "tlsa-trouble",
             Failure::TlsaMissing => "tlsa-missing",
             Failure::TlsaMismatch => "tlsa-mismatch",
+            Failure::StsHost => "sts-host",
+            Failure::StsCertificate => "sts-certificate",
             Failure::AuthNotOffered => "auth-not-offered",
             Failure::Utf8NotOffered => "utf8-not-offered",
             Failure::TooBigForHost => "too-big-for-host",

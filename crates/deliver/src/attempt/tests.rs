@@ -354,21 +354,23 @@ async fn a_session_that_was_closed_while_idle_is_replaced_without_harm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_handshake_is_answered_by_a_new_connection_in_clear_and_remembered() {
+async fn a_failed_or_stalled_handshake_is_answered_by_a_new_connection_in_clear_and_remembered() {
     let starttls = "S: 220 mx\nC: EHLO relay.example\nS: 250-mx\nS: 250 STARTTLS\n";
     let in_clear = "C: MAIL FROM:<a@s.example>\nS: 250 ok\nC: RCPT TO:<b@r.example>\nS: 250 ok\n\
         C: DATA\nS: 354 go\nC: [body]\nS: 250 ok\n";
-    let mut scene = Scene::new(vec![
-        talk(&[starttls, "C: STARTTLS\nS: 220 go\nX: close\n"]),
-        talk(&[starttls, in_clear, BYE]),
-    ]);
-    let id = scene.accept(&["b@r.example"]).await;
-    scene.work(id).await;
-    assert_eq!(scene.states(id).await, [State::Delivered]);
-    assert_eq!(scene.net.dialled(), ["mx1.r.example", "mx1.r.example"]);
-    let now = scene.world.clock.now();
-    assert!(scene.world.tls.is_plain("mx1.r.example", now));
-    scene.quit().await;
+    for how in ["X: close\n", "X: stay\n"] {
+        let mut scene = Scene::new(vec![
+            talk(&[starttls, "C: STARTTLS\nS: 220 go\n", how]),
+            talk(&[starttls, in_clear, BYE]),
+        ]);
+        let id = scene.accept(&["b@r.example"]).await;
+        scene.work(id).await;
+        assert_eq!(scene.states(id).await, [State::Delivered], "{how}");
+        assert_eq!(scene.net.dialled(), ["mx1.r.example", "mx1.r.example"]);
+        let now = scene.world.clock.now();
+        assert!(scene.world.tls.is_plain("mx1.r.example", now));
+        scene.quit().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

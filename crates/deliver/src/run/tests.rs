@@ -171,6 +171,7 @@ fn world() -> Arc<World> {
         router,
         dialer: Arc::new(TcpDialer),
         tls: TlsClient::with_roots(rustls::RootCertStore::empty()).unwrap(),
+        sts: None,
         homes: Default::default(),
         scope: Default::default(),
         sites_file: None,

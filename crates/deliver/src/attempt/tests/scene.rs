@@ -265,6 +265,7 @@ impl Scene {
             router: Router::with_seed(net.clone(), RouteSettings::for_host("relay.example"), 1),
             dialer: net.clone(),
             tls: TlsClient::with_roots(rustls::RootCertStore::empty()).unwrap(),
+            sts: None,
             homes: Default::default(),
             scope: Default::default(),
             sites_file: None,
