@@ -47,12 +47,10 @@ ns. 60 IN A 127.0.0.1
 impl SignedDns {
     pub fn start(zones: &[SignedZone<'_>]) -> SignedDns {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let address = free_address();
         let mut settings = format!(
-            "server:\n interface: 127.0.0.1@{}\n access-control: 127.0.0.0/8 allow\n chroot: \"\"\n \
-             username: \"\"\n directory: \"{}\"\n pidfile: \"\"\n use-syslog: no\n logfile: \"\"\n \
-             do-daemonize: no\n do-ip6: no\n num-threads: 1\n module-config: \"validator iterator\"\n",
-            address.port(),
+            " access-control: 127.0.0.0/8 allow\n chroot: \"\"\n username: \"\"\n directory: \"{}\"\n \
+             pidfile: \"\"\n use-syslog: no\n logfile: \"\"\n do-daemonize: no\n do-ip6: no\n \
+             num-threads: 1\n module-config: \"validator iterator\"\n",
             dir.path().display()
         );
         let mut authorities = String::from("remote-control:\n control-enable: no\n");
@@ -65,23 +63,36 @@ impl SignedDns {
                 settings.push_str(&format!(" trust-anchor-file: \"{keys}\"\n"));
             }
         }
-        write(dir.path(), "unbound.conf", &(settings + &authorities));
-        let unbound = Command::new(program("unbound"))
-            .args(["-d", "-c"])
-            .arg(dir.path().join("unbound.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("unbound starts; tests/run installs it");
-        let resolver = SignedDns {
+        settings.push_str(&authorities);
+        // A port that was free may be taken before unbound has it.
+        let started = (0..10).find_map(|_| launch(dir.path(), &settings));
+        let (address, unbound) = started.expect("unbound finds a free port");
+        SignedDns {
             address,
             unbound,
             _dir: dir,
-        };
-        until("unbound answers", || answers(address).then_some(()));
-        resolver
+        }
     }
+}
+
+/// None: it ended before it answered.
+fn launch(dir: &Path, settings: &str) -> Option<(SocketAddr, Child)> {
+    let address = free_address();
+    let interface = format!("server:\n interface: 127.0.0.1@{}\n", address.port());
+    write(dir, "unbound.conf", &(interface + settings));
+    let mut unbound = Command::new(program("unbound"))
+        .args(["-d", "-c"])
+        .arg(dir.join("unbound.conf"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("unbound starts; tests/run installs it");
+    let answered = until("unbound answers", || match unbound.try_wait() {
+        Ok(None) => answers(address).then_some(true),
+        Ok(Some(_)) | Err(_) => Some(false),
+    });
+    answered.then_some((address, unbound))
 }
 
 impl Drop for SignedDns {
