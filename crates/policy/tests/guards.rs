@@ -8,11 +8,12 @@ use relay_smtp::Phase;
 const TABLE: &str = include_str!("../../../etc/policy.toml");
 const GUARDS: &str = include_str!("data/guards.tsv");
 /// With the columns of phase, action and text.
-const LABELLED: [(&str, usize, usize, usize); 5] = [
+const LABELLED: [(&str, usize, usize, usize); 6] = [
     (include_str!("data/replies.tsv"), 2, 4, 5),
     (include_str!("data/wordings.tsv"), 2, 4, 5),
     (include_str!("data/wordings-2.tsv"), 2, 4, 5),
     (include_str!("data/wordings-3.tsv"), 2, 4, 5),
+    (include_str!("data/wordings-4.tsv"), 2, 4, 5),
     (include_str!("data/codes.tsv"), 0, 3, 4),
 ];
 

@@ -8,11 +8,12 @@ use relay_policy::{Action, Context, Stimulus, Table, decide, parse_pasted};
 use relay_smtp::Phase;
 
 const TABLE: &str = include_str!("../../../etc/policy.toml");
-const FILES: [(&str, usize, usize); 5] = [
+const FILES: [(&str, usize, usize); 6] = [
     (include_str!("data/replies.tsv"), 2, 5),
     (include_str!("data/wordings.tsv"), 2, 5),
     (include_str!("data/wordings-2.tsv"), 2, 5),
     (include_str!("data/wordings-3.tsv"), 2, 5),
+    (include_str!("data/wordings-4.tsv"), 2, 5),
     (include_str!("data/codes.tsv"), 0, 4),
 ];
 

