@@ -7,7 +7,7 @@ use relay_testkit::{
     Client, Identity, Mx, Relay, SignedDns, SignedZone, Signing, free_port, until,
 };
 
-use crate::submit;
+use crate::{submit, text};
 
 /// No certificate has this digest.
 const NOBODYS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -26,6 +26,13 @@ fn a_certificate_that_the_tlsa_record_names_is_enough_whoever_made_it() {
         let tls = delivered(&relay, "you@rcpt.signed.example");
         let wanted = format!("DANE {usage} {selector} {matching}");
         assert!(tls.contains(&wanted), "{tls}");
+        // What happened to the message tells it, too, and so does the daemon's log.
+        until("the history has it", || {
+            let told = relay.relayctl(&["log", "--recipient", "you@rcpt.signed.example"]);
+            text(&told).contains(&wanted).then_some(())
+        });
+        let opened = |line: &String| line.contains("session_opened") && line.contains(&wanted);
+        assert!(relay.log().iter().any(opened));
         assert!(mx.mail()[0].tls);
     }
 }

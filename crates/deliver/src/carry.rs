@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use relay_message::seven_bit::CannotConvert;
@@ -12,13 +13,14 @@ use relay_observe::Event;
 use relay_observe::crash::{self, CrashPoint};
 use relay_policy::{Action, Category, Decision, Fate};
 use relay_queue::StoreError;
+use relay_route::Candidate;
 use relay_schedule::scheduler::SiteNews;
 use relay_schedule::{SessionId, SiteId, SourceChoice};
 use relay_smtp::client::Outcome;
 use relay_smtp::{Failure, Phase};
 use tokio::sync::mpsc;
 
-use crate::guard::Guard;
+use crate::guard::{Guard, Wants};
 use crate::hosts::{Hosts, NoHost};
 use crate::job::Job;
 use crate::judge::{Judged, alike, flow, judge, judge_refusal, news_of};
@@ -30,6 +32,9 @@ use crate::scope::{Place, unsuppress};
 use crate::settle::{Reports, Said, Verdict};
 use crate::world::{Settings, World};
 
+/// How long a session goes on by what was published when it was opened. Plans of hosts are kept as long.
+const PUBLISHED_KEPT: SignedDuration = SignedDuration::from_secs(60);
+
 /// What a session keeps between its dispatches.
 pub(crate) struct Carrier {
     pub world: Arc<World>,
@@ -38,6 +43,8 @@ pub(crate) struct Carrier {
     pub to_dispatcher: mpsc::Sender<FromSession>,
     pub rng: StdRng,
     pub peer: Option<Peer>,
+    /// What the open session was last found good enough for, and when.
+    done: Option<(Wants, Timestamp)>,
     /// More recipients than this the site refused in one transaction.
     recipients_learned: Option<u32>,
 }
@@ -84,6 +91,7 @@ impl Carrier {
             to_dispatcher: link.to_dispatcher.clone(),
             rng: StdRng::seed_from_u64(rand::random()),
             peer: None,
+            done: None,
             recipients_learned: None,
         }
     }
@@ -131,21 +139,10 @@ impl Carrier {
         attempt: &mut Try,
     ) -> Option<Peer> {
         if let Some(peer) = self.peer.take() {
-            if attempt.may_use(peer.source) {
-                // Why not, where this host must not be used for this job, is found out again below.
-                let requirement = job.requirement(settings, &peer.host);
-                let wanted = Guard::of(
-                    &self.world,
-                    &job.hop,
-                    &peer.candidate,
-                    requirement,
-                    job.wish(),
-                );
-                if let Ok(wanted) = wanted.await
-                    && peer.guard.covers(&wanted)
-                {
-                    return Some(peer);
-                }
+            let wants = job.wants(settings, &peer.host);
+            if attempt.may_use(peer.source) && self.does(wants, &peer.guard, &peer.candidate).await
+            {
+                return Some(peer);
             }
             self.close(peer).await;
         }
@@ -180,8 +177,8 @@ impl Carrier {
             };
             let all = &settings.config.delivery.source_addresses;
             let source = source_for(all, &attempt.sources, address.ip(), &mut self.rng);
-            let requirement = job.requirement(settings, &candidate.host);
-            let guard = Guard::of(&self.world, &job.hop, &candidate, requirement, job.wish()).await;
+            let wants = job.wants(settings, &candidate.host);
+            let guard = Guard::of(&self.world, &candidate, &wants).await;
             let opened = match guard {
                 Err(refusal) => Err(refusal),
                 Ok(guard) => {
@@ -204,6 +201,7 @@ impl Carrier {
                 Ok(peer) => {
                     attempt.hosts.opened();
                     attempt.news = SiteNews::Good;
+                    self.done = Some((wants, self.world.clock.now()));
                     self.emit_opened(&peer);
                     let (session, source) = (self.session, peer.source);
                     let opened = FromSession::Opened { session, source };
@@ -237,6 +235,27 @@ impl Carrier {
                 return None;
             }
             last = Some((refusal, decision));
+        }
+    }
+
+    /// Whether the open session is good enough for a job. What is published is not asked for anew for each
+    /// of many messages with the same wants: some questions to DNS each would cost more than sending it.
+    async fn does(&mut self, wants: Wants, has: &Guard, candidate: &Candidate) -> bool {
+        let now = self.world.clock.now();
+        let fresh = |since: Timestamp| now.duration_since(since) < PUBLISHED_KEPT;
+        if let Some((done, since)) = &self.done
+            && *done == wants
+            && fresh(*since)
+        {
+            return true;
+        }
+        match Guard::of(&self.world, candidate, &wants).await {
+            Ok(wanted) if has.covers(&wanted) => {
+                self.done = Some((wants, now));
+                true
+            }
+            // Where this host must not be used for the job, the next connection is told why.
+            Ok(_) | Err(_) => false,
         }
     }
 

@@ -40,18 +40,25 @@ pub(crate) enum Wish {
     Delivered,
 }
 
+/// What a job asks of its connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wants {
+    pub hop: NextHop,
+    pub requirement: TlsRequirement,
+    pub wish: Wish,
+}
+
 impl Guard {
     /// Err: this host must not be used now.
-    pub async fn of(
-        world: &World,
-        hop: &NextHop,
-        candidate: &Candidate,
-        requirement: TlsRequirement,
-        wish: Wish,
-    ) -> Result<Guard, Refusal> {
+    pub async fn of(world: &World, candidate: &Candidate, wants: &Wants) -> Result<Guard, Refusal> {
+        let Wants {
+            hop,
+            requirement,
+            wish,
+        } = wants;
         let least = match requirement {
             // The author's word against what the recipients' side publishes, not against the operator's.
-            TlsRequirement::Opportunistic if wish == Wish::Delivered => {
+            TlsRequirement::Opportunistic if *wish == Wish::Delivered => {
                 return Ok(Guard::IfOffered);
             }
             TlsRequirement::None => return Ok(Guard::Clear),
@@ -178,5 +185,52 @@ fn refusal(candidate: &Candidate, failure: Failure, words: String) -> Refusal {
         host: Some(candidate.host.clone()),
         source: None,
         tls: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_route::TlsaRecord;
+
+    use super::*;
+
+    #[test]
+    fn a_session_serves_only_jobs_that_ask_for_no_more_than_it_has_proved() {
+        let dane = |base: &str| {
+            let record = TlsaRecord {
+                usage: 3,
+                selector: 1,
+                matching: 1,
+                data: vec![0; 32],
+            };
+            let dane = Dane::of(base, 25, vec![record], None).unwrap();
+            Guard::Dane(Arc::new(dane))
+        };
+        let (clear, any, encrypted) = (Guard::Clear, Guard::IfOffered, Guard::Encrypted);
+        let (named, sts) = (Guard::Named, Guard::Sts);
+        let (one, other) = (dane("mx1.test"), dane("mx2.test"));
+        for (has, wanted, serves) in [
+            (&clear, &any, true),
+            (&clear, &encrypted, false),
+            (&clear, &sts, false),
+            (&encrypted, &clear, true),
+            (&encrypted, &any, true),
+            (&encrypted, &encrypted, true),
+            (&encrypted, &named, false),
+            (&encrypted, &sts, false),
+            (&encrypted, &one, false),
+            (&named, &sts, true),
+            (&sts, &named, true),
+            (&sts, &encrypted, true),
+            (&sts, &one, false),
+            (&one, &encrypted, true),
+            (&one, &one, true),
+            (&one, &other, false),
+            // A public authority has not vouched for it.
+            (&one, &named, false),
+            (&one, &sts, false),
+        ] {
+            assert_eq!(has.covers(wanted), serves, "{has:?} for {wanted:?}");
+        }
     }
 }

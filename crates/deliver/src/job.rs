@@ -15,7 +15,7 @@ use relay_smtp::client::Transaction;
 use relay_smtp::envelope::{Recipient, Ret};
 use relay_smtp::{Host, NextHop, QueueId};
 
-use crate::guard::Wish;
+use crate::guard::{Wants, Wish};
 use crate::next_hop::next_hop;
 use crate::prepared::Prepared;
 use crate::world::{Settings, World};
@@ -136,8 +136,17 @@ impl Job {
         }
     }
 
+    /// What it asks of a connection with this host.
+    pub fn wants(&self, settings: &Settings, host: &str) -> Wants {
+        Wants {
+            hop: self.hop.clone(),
+            requirement: self.requirement(settings, host),
+            wish: self.wish(),
+        }
+    }
+
     /// What its author says of TLS. Only a single field with the one value there is counts.
-    pub fn wish(&self) -> Wish {
+    fn wish(&self) -> Wish {
         let mut fields = header::fields(&self.head).filter(|field| field.is("TLS-Required"));
         let value = match (fields.next(), fields.next()) {
             (Some(field), None) => field.unfolded(),
@@ -150,7 +159,7 @@ impl Job {
     }
 
     /// What TLS a session with this host must have for this next hop.
-    pub fn requirement(&self, settings: &Settings, host: &str) -> TlsRequirement {
+    fn requirement(&self, settings: &Settings, host: &str) -> TlsRequirement {
         match &self.hop {
             // A relay without a route is one that an operator has rerouted mail to.
             NextHop::Relay(name) => match settings.config.route(name) {
