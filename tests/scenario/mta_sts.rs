@@ -19,7 +19,7 @@ fn an_enforced_policy_asks_for_a_good_certificate_and_gets_the_mail_through() {
     assert!(mx.mx.mail()[0].tls);
     assert_eq!(
         scene.host.asked(),
-        [format!("GET /.well-known/mta-sts.txt mta-sts.rcpt.example")]
+        ["GET /.well-known/mta-sts.txt mta-sts.rcpt.example"]
     );
 }
 
