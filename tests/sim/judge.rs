@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use relay_policy::{
-    Action, Context, Decision, Fate, Next, Schedule, Stimulus, Table, decide, parse_pasted,
+    Context, Decision, Fate, Next, OnFlow, Schedule, Stimulus, Table, decide, parse_pasted,
 };
 use relay_smtp::Phase;
 
@@ -90,19 +90,9 @@ impl Judge {
 
 pub fn flow(decision: &Decision) -> Option<Flow> {
     let wait = decision.wait.unwrap_or(Duration::from_secs(900));
-    match decision.action {
-        Action::Slow => Some(Flow::Slow(wait)),
-        Action::SuspendSource | Action::SuspendDestination => Some(Flow::Suspend(wait)),
-        Action::Ok
-        | Action::Defer
-        | Action::WaitHint
-        | Action::NextMx
-        | Action::NewTransaction
-        | Action::RetryTls
-        | Action::RetryPlain
-        | Action::Bounce
-        | Action::BounceSuppress
-        | Action::Alert
-        | Action::Hold => None,
+    match decision.action.on_flow() {
+        OnFlow::Slow => Some(Flow::Slow(wait)),
+        OnFlow::SuspendSource | OnFlow::SuspendDestination => Some(Flow::Suspend(wait)),
+        OnFlow::Nothing => None,
     }
 }

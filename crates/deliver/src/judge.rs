@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relay_policy::{Action, Category, Context, Decision, Stimulus, TlsInUse, decide};
+use relay_policy::{Category, Context, Decision, OnFlow, Stimulus, TlsInUse, decide};
 use relay_schedule::scheduler::SiteNews;
 use relay_smtp::Failure;
 use relay_smtp::client::Outcome;
@@ -140,26 +140,16 @@ pub(crate) fn news_of(refusal: &Refusal, decision: &Decision) -> SiteNews {
 pub(crate) fn flow(decision: &Decision, source: Option<IpAddr>) -> Option<Flow> {
     let how_long = decision.wait.unwrap_or(FLOW_DEFAULT);
     let rule = decision.rule.name.clone();
-    match decision.action {
-        Action::Slow => Some(Flow::Slow { rule, how_long }),
-        Action::SuspendSource => Some(Flow::SuspendSource {
+    match decision.action.on_flow() {
+        OnFlow::Slow => Some(Flow::Slow { rule, how_long }),
+        OnFlow::SuspendSource => Some(Flow::SuspendSource {
             rule,
             how_long,
             source,
             provider: decision.provider.clone(),
         }),
-        Action::SuspendDestination => Some(Flow::SuspendDestination { rule, how_long }),
-        Action::Ok
-        | Action::Defer
-        | Action::WaitHint
-        | Action::NextMx
-        | Action::NewTransaction
-        | Action::RetryTls
-        | Action::RetryPlain
-        | Action::Bounce
-        | Action::BounceSuppress
-        | Action::Alert
-        | Action::Hold => None,
+        OnFlow::SuspendDestination => Some(Flow::SuspendDestination { rule, how_long }),
+        OnFlow::Nothing => None,
     }
 }
 

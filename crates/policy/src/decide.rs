@@ -132,11 +132,22 @@ impl Action {
     }
 }
 
+/// What an action does to the flow of mail to the site: the third of its three levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFlow {
+    Nothing,
+    /// Rate and connections are halved.
+    Slow,
+    SuspendSource,
+    SuspendDestination,
+}
+
 impl Action {
-    /// Whether a rule with this action must say for how long.
-    pub(crate) fn needs_time(self) -> bool {
+    pub fn on_flow(self) -> OnFlow {
         match self {
-            Action::Slow | Action::SuspendSource | Action::SuspendDestination => true,
+            Action::Slow => OnFlow::Slow,
+            Action::SuspendSource => OnFlow::SuspendSource,
+            Action::SuspendDestination => OnFlow::SuspendDestination,
             Action::Ok
             | Action::Defer
             | Action::WaitHint
@@ -147,8 +158,13 @@ impl Action {
             | Action::Bounce
             | Action::BounceSuppress
             | Action::Alert
-            | Action::Hold => false,
+            | Action::Hold => OnFlow::Nothing,
         }
+    }
+
+    /// Whether a rule with this action must say for how long: all that touches the flow ends by itself.
+    pub(crate) fn needs_time(self) -> bool {
+        self.on_flow() != OnFlow::Nothing
     }
 }
 

@@ -30,7 +30,9 @@ pub mod tls;
 
 pub use category::Category;
 pub use code_range::CodeRange;
-pub use decide::{Action, Context, Decision, Fate, Rule, Stimulus, TlsInUse, decide, guard};
+pub use decide::{
+    Action, Context, Decision, Fate, OnFlow, Rule, Stimulus, TlsInUse, decide, guard,
+};
 pub use guard::Guard;
 pub use input::{FoundAt, enhanced_at, enhanced_in, parse_pasted};
 pub use lint::Finding;

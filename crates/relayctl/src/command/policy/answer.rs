@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use relay_policy::{
-    Action, Context, Decision, Fate, Near, Next, Schedule, Stimulus, Table, TlsInUse, decide,
-    enhanced_at, guard, near, parse_pasted,
+    Action, Context, Decision, Fate, Near, Next, OnFlow, Schedule, Stimulus, Table, TlsInUse,
+    decide, enhanced_at, guard, near, parse_pasted,
 };
 use relay_smtp::{Phase, Reply};
 use serde::{Deserialize, Serialize};
@@ -355,25 +355,15 @@ fn next_steps(answer: &Answer, decision: &Decision, now: Timestamp) -> String {
 fn others(decision: &Decision, now: Timestamp) -> Option<String> {
     let until = SignedDuration::try_from(decision.wait?).ok()?;
     let until = now.checked_add(until).ok()?;
-    match decision.action {
-        Action::Slow => Some(format!(
+    match decision.action.on_flow() {
+        OnFlow::Slow => Some(format!(
             "half the rate and connections for the site until {until:.0}, then more step by step"
         )),
-        Action::SuspendSource => Some(format!(
+        OnFlow::SuspendSource => Some(format!(
             "nothing goes from this source address to the site until {until:.0}"
         )),
-        Action::SuspendDestination => Some(format!("nothing goes to the site until {until:.0}")),
-        Action::Ok
-        | Action::Defer
-        | Action::WaitHint
-        | Action::NextMx
-        | Action::NewTransaction
-        | Action::RetryTls
-        | Action::RetryPlain
-        | Action::Bounce
-        | Action::BounceSuppress
-        | Action::Alert
-        | Action::Hold => None,
+        OnFlow::SuspendDestination => Some(format!("nothing goes to the site until {until:.0}")),
+        OnFlow::Nothing => None,
     }
 }
 
