@@ -1,7 +1,7 @@
 //! The record format: round trips, the bytes of each version, damage.
 
 use super::*;
-use crate::message::{Attempt, Detour, State};
+use crate::message::{Attempt, Detour, Detours, RecipientState, State};
 use jiff::Timestamp;
 use relay_smtp::{BodyType, Host, Mailbox, Phase, Recipient, ReversePath};
 

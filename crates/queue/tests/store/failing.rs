@@ -241,18 +241,22 @@ async fn on_a_full_disk_the_ballast_goes_so_that_outcomes_can_be_written() {
     assert_eq!(found[0].1, "the report");
 }
 
-#[tokio::test]
-async fn with_little_space_mail_is_refused_deliveries_go_on_and_it_recovers_by_itself() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = Options {
+/// A tenth of the disk is kept, and it is looked at all the time.
+fn with_a_reserve() -> Options {
+    Options {
         limits: Limits {
             reserve_percent: 10,
             ..limits()
         },
         index_every: Duration::from_millis(1),
         ..options()
-    };
-    let (device, store) = switched_with(directory.path(), options);
+    }
+}
+
+#[tokio::test]
+async fn with_little_space_mail_is_refused_deliveries_go_on_and_it_recovers_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let (device, store) = switched_with(directory.path(), with_a_reserve());
     device.free_bytes.store(50 << 30, Ordering::SeqCst);
     until("there is space", || may_accept(&store).is_ok()).await;
     let message_before = store.accept(message(&store, "before")).await.unwrap();
@@ -348,15 +352,7 @@ async fn a_segment_that_has_vanished_is_said_to_be_missing() {
 #[tokio::test]
 async fn what_sessions_hold_is_not_given_to_others_and_comes_back() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options {
-        limits: Limits {
-            reserve_percent: 10,
-            ..limits()
-        },
-        index_every: Duration::from_millis(1),
-        ..options()
-    };
-    let (device, store) = switched_with(directory.path(), options);
+    let (device, store) = switched_with(directory.path(), with_a_reserve());
     // 4 GiB are kept, so one is left.
     device.free_bytes.store(5 << 30, Ordering::SeqCst);
     let app = Sender::of(Some("app"), None);

@@ -5,6 +5,7 @@ pub mod config;
 pub mod export;
 pub mod flush;
 pub mod import;
+mod list;
 pub mod log;
 pub mod metrics;
 pub mod policy;
