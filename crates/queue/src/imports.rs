@@ -116,11 +116,9 @@ fn load(device: &dyn Device, path: &Path, today: i64) -> io::Result<HashSet<Stri
 
 /// A last line that a power cut tore is ended first, so that it spoils no other.
 fn append(device: &dyn Device, path: &Path, lines: &str) -> io::Result<()> {
-    let there = OpenOptions::new().read(true).write(true).open(path);
-    let made = matches!(&there, Err(error) if error.kind() == io::ErrorKind::NotFound);
-    let file = match made {
-        true => device.create(path)?,
-        false => there?,
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => device.create(path)?,
+        there => there?,
     };
     let length = file.metadata()?.len();
     let mut last = [b'\n'];
@@ -135,18 +133,56 @@ fn append(device: &dyn Device, path: &Path, lines: &str) -> io::Result<()> {
     let written = write_bytes(device, &file, lines.as_bytes(), length);
     written.inspect_err(|_| drop(device.truncate(&file, length)))?;
     device.sync(&file)?;
+    // Each time: whoever made the file may not have come so far, on a full disk or before a kill.
     match path.parent() {
-        Some(parent) if made => device.sync_directory(parent),
-        Some(_) | None => Ok(()),
+        Some(parent) => device.sync_directory(parent),
+        None => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::fs::File;
+    use std::io::{IoSlice, Write};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
     use crate::device::SystemDevice;
+
+    /// Full at the first write; notes what is synced.
+    #[derive(Debug, Default)]
+    struct FullAtFirst {
+        writes: AtomicU32,
+        directories_synced: AtomicU32,
+    }
+
+    impl Device for FullAtFirst {
+        fn write(&self, file: &File, slices: &[IoSlice<'_>], at: u64) -> io::Result<usize> {
+            match self.writes.fetch_add(1, Ordering::SeqCst) {
+                0 => Err(io::ErrorKind::StorageFull.into()),
+                _ => SystemDevice.write(file, slices, at),
+            }
+        }
+
+        fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+            self.directories_synced.fetch_add(1, Ordering::SeqCst);
+            SystemDevice.sync_directory(directory)
+        }
+    }
+
+    /// Found by power cuts: the file had been made by the attempt that failed, and nobody synced its name.
+    #[test]
+    fn the_name_of_the_file_lasts_also_where_a_full_disk_refused_the_first_note() {
+        let directory = tempfile::tempdir().unwrap();
+        let device = Arc::new(FullAtFirst::default());
+        let imports = Imports::in_file(directory.path().join("imported"), device.clone());
+        assert!(imports.remember(&["a".to_owned()], at_day(100)).is_err());
+        assert!(!imports.knows("a", at_day(100)).unwrap());
+        assert_eq!(device.directories_synced.load(Ordering::SeqCst), 0);
+        imports.remember(&["b".to_owned()], at_day(100)).unwrap();
+        assert_eq!(device.directories_synced.load(Ordering::SeqCst), 1);
+        assert!(imports.knows("b", at_day(100)).unwrap());
+    }
 
     fn at_day(day: i64) -> Timestamp {
         Timestamp::from_second(day * 86_400 + 5).unwrap()

@@ -34,6 +34,10 @@ fn what_was_promised_survives_every_power_cut() {
         total.add(&series::run(seed, cuts));
     }
     println!("{}", total.summary());
+    // All of it, before the first of them ends the test.
+    for what in [&total.wrong, &total.rebuilt, &total.quarantined] {
+        what.iter().for_each(|line| println!("{line}"));
+    }
     assert_eq!(total.wrong, [""; 0]);
     assert_eq!(total.rebuilt, [""; 0], "a power cut costs no index");
     assert_eq!(total.quarantined, [""; 0], "a power cut is no damage");
