@@ -10,7 +10,7 @@ use relay_policy::{TlsInUse, TlsRequirement};
 use relay_route::Candidate;
 use relay_route::next_hop::TlsStart;
 use relay_schedule::SourceChoice;
-use relay_smtp::client::{ClearAuth, End, Login, Pipelining, Setup, TlsPlan};
+use relay_smtp::client::{ClearAuth, End, Login, Pipelining, Secret, Setup, TlsPlan};
 use relay_smtp::{Failure, NextHop, Phase};
 use rustls_pki_types::ServerName;
 use tokio::time::timeout;
@@ -277,7 +277,8 @@ impl Target<'_> {
             tls,
             login: login.map(|login| Login {
                 username: login.username.clone(),
-                password: login.password.clone(),
+                secret: Secret::Password(login.password.clone()),
+                nonce: nonce(),
             }),
             clear_auth: match in_clear {
                 true => ClearAuth::Allowed,
@@ -321,6 +322,11 @@ impl Target<'_> {
             tls,
         }
     }
+}
+
+/// For SCRAM: 128 bits that nobody can guess, as text without a comma.
+fn nonce() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 enum OpenError {

@@ -41,11 +41,20 @@ pub enum TlsPlan {
     AlreadyOn,
 }
 
-/// Name and password for AUTH.
+/// Name and secret for AUTH.
 #[derive(Clone)]
 pub struct Login {
     pub username: String,
-    pub password: String,
+    pub secret: Secret,
+    /// Printable, without a comma, never used before: SCRAM is no better than it.
+    pub nonce: String,
+}
+
+#[derive(Clone)]
+pub enum Secret {
+    Password(String),
+    /// An OAuth 2.0 access token (RFC 6750).
+    Token(String),
 }
 
 impl std::fmt::Debug for Login {
@@ -161,6 +170,8 @@ pub struct Session {
     state: State,
     encryption: Encryption,
     extensions: Extensions,
+    /// Of those for our secret, what is offered and has not been tried.
+    mechanisms: VecDeque<auth::Mechanism>,
     running: Option<Running>,
     outcomes: Option<Vec<Outcome>>,
     /// Taken so far, whatever they answered.
@@ -191,10 +202,7 @@ enum Expect {
     Ehlo,
     Helo,
     Starttls,
-    /// After AUTH PLAIN: the response, if a 334 asks for it once more.
-    AuthPlain(Option<String>),
-    /// After AUTH LOGIN or its user name: what is still to be said.
-    AuthLogin(VecDeque<String>),
+    Auth(auth::Login),
     Mail,
     Rcpt(usize),
     Data,
@@ -211,7 +219,7 @@ impl Expect {
             Expect::Banner => Wait::Banner,
             Expect::Ehlo | Expect::Helo => Wait::Ehlo,
             Expect::Starttls => Wait::Starttls,
-            Expect::AuthPlain(_) | Expect::AuthLogin(_) => Wait::Auth,
+            Expect::Auth(_) => Wait::Auth,
             Expect::Mail => Wait::Mail,
             Expect::Rcpt(_) => Wait::Rcpt,
             Expect::Data => Wait::Data,
@@ -237,6 +245,7 @@ impl Session {
             state: State::Talking,
             encryption,
             extensions: Extensions::default(),
+            mechanisms: VecDeque::new(),
             running: None,
             outcomes: None,
             replies: 0,
@@ -378,8 +387,7 @@ impl Session {
             Expect::Ehlo => self.ehlo_answered(reply),
             Expect::Helo => self.helo_answered(reply),
             Expect::Starttls => self.starttls_answered(reply),
-            Expect::AuthPlain(response) => self.plain_answered(response, reply),
-            Expect::AuthLogin(left) => self.login_answered(left, reply),
+            Expect::Auth(login) => self.auth_answered(login, reply),
             Expect::Mail | Expect::Rcpt(_) | Expect::Data | Expect::FinalDot | Expect::LoneDot => {
                 self.transaction_answered(expect, reply);
             }

@@ -47,6 +47,8 @@ pub enum Failure {
     StsCertificate,
     /// AUTH is configured for the route and the host offers none, or no mechanism that we may use.
     AuthNotOffered,
+    /// There is no token for the login, or the host did not prove that it knows the password.
+    LoginFailed,
     /// The message needs SMTPUTF8 (RFC 6531) and the host does not offer it.
     Utf8NotOffered,
     /// The message is larger than the SIZE the host announced (RFC 1870).
@@ -65,7 +67,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub const ALL: [Failure; 27] = [
+    pub const ALL: [Failure; 28] = [
         Failure::NoSuchDomain,
         Failure::NullMx,
         Failure::NoAddress,
@@ -86,6 +88,7 @@ impl Failure {
         Failure::StsHost,
         Failure::StsCertificate,
         Failure::AuthNotOffered,
+        Failure::LoginFailed,
         Failure::Utf8NotOffered,
         Failure::TooBigForHost,
         Failure::CannotConvert,
@@ -118,6 +121,7 @@ impl Failure {
             Failure::StsHost => "sts-host",
             Failure::StsCertificate => "sts-certificate",
             Failure::AuthNotOffered => "auth-not-offered",
+            Failure::LoginFailed => "login-failed",
             Failure::Utf8NotOffered => "utf8-not-offered",
             Failure::TooBigForHost => "too-big-for-host",
             Failure::CannotConvert => "cannot-convert",

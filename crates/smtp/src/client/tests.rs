@@ -277,13 +277,30 @@ fn set_up(setup: &mut Setup, line: &str) {
             "login" => {
                 setup.login = Some(Login {
                     username: "app".to_owned(),
-                    password: "secret".to_owned(),
+                    secret: Secret::Password("secret".to_owned()),
+                    nonce: "rOprNGfwEbeRWgbNEkqO".to_owned(),
+                });
+            }
+            // The example of RFC 7677 section 3.
+            "login=pencil" => {
+                setup.login = Some(Login {
+                    username: "user".to_owned(),
+                    secret: Secret::Password("pencil".to_owned()),
+                    nonce: "rOprNGfwEbeRWgbNEkqO".to_owned(),
+                });
+            }
+            "login=token" => {
+                setup.login = Some(Login {
+                    username: "app@x.example".to_owned(),
+                    secret: Secret::Token("t0ken".to_owned()),
+                    nonce: "x".to_owned(),
                 });
             }
             "login=long" => {
                 setup.login = Some(Login {
                     username: "app".to_owned(),
-                    password: "x".repeat(400),
+                    secret: Secret::Password("x".repeat(400)),
+                    nonce: "x".to_owned(),
                 });
             }
             other => panic!("{other:?} is no setting"),

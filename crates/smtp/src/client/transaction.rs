@@ -214,8 +214,7 @@ impl Session {
                 | Expect::Ehlo
                 | Expect::Helo
                 | Expect::Starttls
-                | Expect::AuthPlain(_)
-                | Expect::AuthLogin(_)
+                | Expect::Auth(_)
                 | Expect::Rset
                 | Expect::Quit,
                 _,
