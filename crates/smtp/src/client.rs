@@ -202,7 +202,7 @@ enum Expect {
     Ehlo,
     Helo,
     Starttls,
-    Auth(auth::Login),
+    Auth(auth::Exchange),
     Mail,
     Rcpt(usize),
     Data,

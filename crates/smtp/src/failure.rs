@@ -47,7 +47,7 @@ pub enum Failure {
     StsCertificate,
     /// AUTH is configured for the route and the host offers none, or no mechanism that we may use.
     AuthNotOffered,
-    /// There is no token for the login, or the host did not prove that it knows the password.
+    /// The host did not prove that it knows the password (RFC 5802), or its challenge is not to be answered.
     LoginFailed,
     /// The message needs SMTPUTF8 (RFC 6531) and the host does not offer it.
     Utf8NotOffered,

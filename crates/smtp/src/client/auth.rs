@@ -41,7 +41,7 @@ impl Mechanism {
 
 /// Where the exchange stands: what the next reply answers.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum Login {
+pub(super) enum Exchange {
     /// After AUTH PLAIN: the response, if a 334 asks for it once more.
     Plain(Option<String>),
     /// After AUTH LOGIN or its user name: what is still to be said.
@@ -57,9 +57,9 @@ pub(super) enum Login {
 }
 
 /// Not for logs: most of it is secret.
-impl std::fmt::Debug for Login {
+impl std::fmt::Debug for Exchange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Login")
+        f.write_str("Exchange")
     }
 }
 
@@ -111,7 +111,7 @@ impl Session {
         match mechanism {
             Mechanism::ScramSha256 => {
                 let (first, message) = First::new(username, secret, &login.nonce);
-                self.say_auth(mechanism, &message, Login::Scram(first));
+                self.say_auth(mechanism, &message, Exchange::Scram(first));
             }
             // RFC 4616 section 2
             Mechanism::Plain => {
@@ -120,22 +120,22 @@ impl Session {
             }
             Mechanism::Login => {
                 let left = VecDeque::from([STANDARD.encode(username), STANDARD.encode(secret)]);
-                self.say("AUTH LOGIN", Expect::Auth(Login::Login(left)));
+                self.say("AUTH LOGIN", Expect::Auth(Exchange::Login(left)));
             }
             // RFC 7628 section 3.1; a refusal is answered by an octet 01 (section 3.2.3).
             Mechanism::OauthBearer => {
                 let response = format!("n,a={username},\x01auth=Bearer {secret}\x01\x01");
-                self.say_auth(mechanism, &response, Login::Token("AQ=="));
+                self.say_auth(mechanism, &response, Exchange::Token("AQ=="));
             }
             Mechanism::Xoauth2 => {
                 let response = format!("user={username}\x01auth=Bearer {secret}\x01\x01");
-                self.say_auth(mechanism, &response, Login::Token(""));
+                self.say_auth(mechanism, &response, Exchange::Token(""));
             }
         }
     }
 
     /// With the response in the same line: AUTH makes lines of 12288 octets legal (RFC 4954 section 4).
-    fn say_auth(&mut self, mechanism: Mechanism, response: &str, login: Login) {
+    fn say_auth(&mut self, mechanism: Mechanism, response: &str, login: Exchange) {
         let command = format!("AUTH {} {}", mechanism.name(), STANDARD.encode(response));
         self.say(&command, Expect::Auth(login));
     }
@@ -148,19 +148,19 @@ impl Session {
             true => "AUTH PLAIN".to_owned(),
             false => format!("AUTH PLAIN {response}"),
         };
-        self.say(&command, Expect::Auth(Login::Plain(Some(response))));
+        self.say(&command, Expect::Auth(Exchange::Plain(Some(response))));
     }
 
-    pub(super) fn auth_answered(&mut self, login: Login, reply: Reply) {
+    pub(super) fn auth_answered(&mut self, login: Exchange, reply: Reply) {
         match reply.class() {
             ReplyClass::Positive => match login {
-                Login::Plain(_) | Login::Login(_) | Login::Proved | Login::Token(_) => {
+                Exchange::Plain(_) | Exchange::Login(_) | Exchange::Proved | Exchange::Token(_) => {
                     self.state = State::Ready;
                 }
-                Login::Scram(_) | Login::Proof(_) => {
+                Exchange::Scram(_) | Exchange::Proof(_) => {
                     self.no_login("it did not prove that it knows the password");
                 }
-                Login::Refused => self.wrong(Phase::Auth, &reply),
+                Exchange::Refused => self.wrong(Phase::Auth, &reply),
             },
             ReplyClass::Intermediate => self.asked(login, &reply),
             // This mechanism, though offered, is not to be had (RFC 4954 section 4).
@@ -174,36 +174,36 @@ impl Session {
     }
 
     /// A 334.
-    fn asked(&mut self, login: Login, reply: &Reply) {
+    fn asked(&mut self, login: Exchange, reply: &Reply) {
         match login {
-            Login::Plain(Some(response)) => {
-                self.say(&response, Expect::Auth(Login::Plain(None)));
+            Exchange::Plain(Some(response)) => {
+                self.say(&response, Expect::Auth(Exchange::Plain(None)));
             }
-            Login::Login(mut left) => match left.pop_front() {
-                Some(response) => self.say(&response, Expect::Auth(Login::Login(left))),
+            Exchange::Login(mut left) => match left.pop_front() {
+                Some(response) => self.say(&response, Expect::Auth(Exchange::Login(left))),
                 None => self.wrong(Phase::Auth, reply),
             },
-            Login::Scram(first) => match challenge(reply).map(|text| first.answer(&text)) {
+            Exchange::Scram(first) => match challenge(reply).map(|text| first.answer(&text)) {
                 Some(Ok((last, message))) => {
                     let message = STANDARD.encode(message);
-                    self.say(&message, Expect::Auth(Login::Proof(last)));
+                    self.say(&message, Expect::Auth(Exchange::Proof(last)));
                 }
                 Some(Err(error)) => self.no_login(&error.to_string()),
                 None => self.no_login("its SCRAM challenge cannot be read"),
             },
-            Login::Proof(last) => {
+            Exchange::Proof(last) => {
                 let said = challenge(reply).unwrap_or_default();
                 match last.check(&said) {
-                    Ok(()) => self.say("", Expect::Auth(Login::Proved)),
+                    Ok(()) => self.say("", Expect::Auth(Exchange::Proved)),
                     // It says why the password is wrong, and then so in a reply (RFC 5802 section 7).
                     Err(_) if said.starts_with("e=") => {
-                        self.say("", Expect::Auth(Login::Refused));
+                        self.say("", Expect::Auth(Exchange::Refused));
                     }
                     Err(error) => self.no_login(&error.to_string()),
                 }
             }
-            Login::Token(word) => self.say(word, Expect::Auth(Login::Refused)),
-            Login::Plain(None) | Login::Proved | Login::Refused => {
+            Exchange::Token(word) => self.say(word, Expect::Auth(Exchange::Refused)),
+            Exchange::Plain(None) | Exchange::Proved | Exchange::Refused => {
                 self.wrong(Phase::Auth, reply);
             }
         }

@@ -193,3 +193,20 @@ async fn the_wish_for_reports_is_passed_on_or_answered_here() {
     }
     scene.quit().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_takes_so_many_messages_in_a_session_is_sent_no_more() {
+    let hello = "S: 220 mx\nC: EHLO relay.example\nS: 250-mx\nS: 250 LIMITS MAILMAX=2\n";
+    let mail = "C: MAIL FROM:<a@s.example>\n";
+    let mut scene = Scene::new(vec![
+        talk(&[hello, mail, SENT, mail, SENT, BYE]),
+        talk(&[hello, mail, SENT, BYE]),
+    ]);
+    for _ in 0..3 {
+        let id = scene.accept(&["b@r.example"]).await;
+        scene.work(id).await;
+        assert_eq!(scene.states(id).await, [State::Delivered]);
+    }
+    scene.quit().await;
+    assert_eq!(scene.net.dialled().len(), 2);
+}
