@@ -40,10 +40,11 @@ fn main() {
 
 fn compare(directory: &Path, producers: usize, body_bytes: usize, span: Duration) {
     std::fs::create_dir_all(directory).expect("a directory for the files");
-    let mut ratios = Vec::new();
+    let (mut ratios, mut ratios_alone) = (Vec::new(), Vec::new());
     for round in 0..3 {
         let path = |name: &str| directory.join(format!("{name}-{round}"));
         let raw = raw_rate(&path("raw"), producers, body_bytes, span);
+        let alone = alone_rate(&path("alone"), producers, body_bytes, span);
         let (accepted, per_commit) =
             queue_rate(&path("queue"), producers, body_bytes, span, Mode::Accept);
         let (drained, _) = queue_rate(
@@ -54,16 +55,19 @@ fn compare(directory: &Path, producers: usize, body_bytes: usize, span: Duration
             Mode::AcceptAndDeliver,
         );
         println!(
-            "raw {raw:.0}/s  queue {accepted:.0}/s ({per_commit:.1} a commit)  ratio {:.2}  accepted and delivered {drained:.0}/s  {}",
+            "raw {raw:.0}/s, each by itself {alone:.0}/s  queue {accepted:.0}/s ({per_commit:.1} a commit)  ratio {:.2}, {:.2}  accepted and delivered {drained:.0}/s  {}",
             accepted / raw,
+            accepted / alone,
             resident()
         );
         ratios.push(accepted / raw);
+        ratios_alone.push(accepted / alone);
     }
     ratios.sort_by(f64::total_cmp);
+    ratios_alone.sort_by(f64::total_cmp);
     println!(
-        "{producers} producers, {body_bytes} bytes: ratio {:.2} (median of 3)",
-        ratios[1]
+        "{producers} producers, {body_bytes} bytes: ratio {:.2} to syncing together, {:.2} to each by itself (medians of 3)",
+        ratios[1], ratios_alone[1]
     );
     std::fs::remove_dir_all(directory).expect("removing the files");
 }
@@ -130,6 +134,31 @@ fn raw_rate(path: &Path, producers: usize, body_bytes: usize, span: Duration) ->
         }
         lock().over = true;
         changed.notify_all();
+    });
+    done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+}
+
+/// Each producer appends to a file of its own and syncs that, as a relay without commits in common does.
+fn alone_rate(path: &Path, producers: usize, body_bytes: usize, span: Duration) -> f64 {
+    let (body, done) = (vec![b'x'; body_bytes], AtomicU64::new(0));
+    let started = Instant::now();
+    let produce = |number: usize| {
+        let file = File::create(path.with_extension(number.to_string())).expect("a file");
+        let flags = rustix::fs::FallocateFlags::empty();
+        rustix::fs::fallocate(&file, flags, 0, SPACE).expect("space on the disk");
+        let mut end = 0;
+        while started.elapsed() < span {
+            file.write_all_at(&body, end).expect("space on the disk");
+            file.sync_data().expect("a disk that syncs");
+            end = (end + body.len() as u64) % SPACE;
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        for number in 0..producers {
+            let produce = &produce;
+            scope.spawn(move || produce(number));
+        }
     });
     done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
 }
