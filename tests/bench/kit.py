@@ -109,11 +109,16 @@ class Relayd:
 
     name = "relayd"
 
-    def __init__(self, sink, program=None, settings="", route=True):
+    def __init__(self, sink, program=None, settings="", route=True, dkim=False):
         self.program = program or f"{RELEASE}/relayd"
         self.dir, self.port, self.process = directory("bench"), free_port(), None
         self.socket = f"{self.dir}/relayd.sock"
         route = f'[[route]]\nto = ["*"]\nvia = ["127.0.0.1:{sink.port}"]\n' if route else ""
+        if dkim:
+            key = f"{self.dir}/key.pem"
+            subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", key],
+                           check=True, stderr=subprocess.DEVNULL)
+            settings += f'[[dkim]]\ndomain = "x.test"\nselector = "s"\nkey = "{key}"\n'
         with open(f"{self.dir}/relayd.toml", "w") as file:
             file.write(
                 f'hostname = "relay.test"\n[state]\ndir = "{self.dir}/state"\n'
