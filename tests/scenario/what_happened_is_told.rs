@@ -94,6 +94,8 @@ fn a_message_that_has_gone_tells_its_story_after_a_kill_too_and_without_the_daem
     assert_has(&text(&shown), &both);
     let again = submit(&relay, "app@sender.example", &["a@rcpt.example"]);
     relay.drained();
+    // It waits until what has happened is written.
+    assert_has(&text(&relay.relayctl(&["log", &again])), &["delivered"]);
     let lines = fs::read_to_string(last_segment(&relay)).unwrap();
     assert!(
         lines.contains(&again) && !lines.contains("recip{"),
