@@ -274,7 +274,9 @@ impl Recovery<'_> {
             .map_err(|error| self.index_error(number, error))?;
         let start = Applied {
             position: Position {
-                segment: segments.first().copied().unwrap_or(0),
+                // Before the very first one nothing tells that it ever had a record: a power cut at the first start
+                // leaves it empty.
+                segment: segments.first().copied().filter(|n| *n > 1).unwrap_or(0),
                 offset: FIRST_RECORD,
             },
             highest: None,

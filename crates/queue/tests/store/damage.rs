@@ -184,6 +184,21 @@ async fn a_segment_that_was_only_being_made_is_removed() {
 }
 
 #[tokio::test]
+async fn the_first_segment_that_a_power_cut_left_empty_is_no_damage() {
+    for rest in [vec![], vec![0; 4096]] {
+        let directory = tempfile::tempdir().unwrap();
+        open(directory.path()).close().await;
+        std::fs::write(directory.path().join("journal/seg-0000000001"), rest).unwrap();
+        std::fs::remove_dir_all(directory.path().join("index-1")).unwrap();
+        let store = open(directory.path());
+        assert_eq!(files(&directory.path().join("quarantine")).len(), 0);
+        store.accept(message(&store, "body")).await.unwrap();
+        store.close().await;
+        assert_eq!(contents(&open(directory.path())).await.len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_segment_that_was_made_ahead_does_not_turn_a_torn_tail_into_a_promise() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
