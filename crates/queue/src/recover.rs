@@ -167,6 +167,11 @@ struct Recovery<'a> {
 }
 
 /// An index that is open, and whether `CURRENT` names it yet.
+/// The index is told of what was replayed whenever there is a record for so many bytes of a segment: until
+/// then the messages are in memory, and a rebuild of a large queue must not need more of it than the
+/// queue did.
+const SEGMENT_BYTES_A_RECORD: u32 = 4096;
+
 struct Opened {
     open: Index,
     number: u32,
@@ -376,7 +381,13 @@ impl Recovery<'_> {
     ) -> Result<(), OpenError> {
         let from = ledger.position();
         let directory = self.layout.journal();
+        let at_once = u64::from(self.options.segment_bytes / SEGMENT_BYTES_A_RECORD);
+        let mut applied = self.records;
         for &number in segments.iter().filter(|n| **n >= from.segment) {
+            if self.records - applied >= at_once {
+                self.apply(index, ledger)?;
+                applied = self.records;
+            }
             let path = segment::path(&directory, number);
             let mut start = match number == from.segment {
                 true => from.offset,

@@ -1,6 +1,7 @@
 //! relayd: a resilient outbound SMTP relay. Reads the configuration, wires the parts, runs until told
 //! to stop. No logic of its own.
 
+mod memory;
 mod notify;
 mod reload;
 mod sandbox;

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::reload::Reloader;
 use crate::settings::{Origin, Settings};
 use crate::stop::{GRACE, Signals, Wish};
-use crate::{notify, sandbox, sockets};
+use crate::{memory, notify, sandbox, sockets};
 
 /// Why relayd could not start, or could not go on. Texts for people.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +151,7 @@ impl Running {
         )
         .await?;
         tokio::spawn(notify::keep_watch(store.clone(), shutdown.clone()));
+        tokio::spawn(memory::give_back(shutdown.clone()));
         let running = Running {
             signals,
             shutdown,

@@ -93,18 +93,30 @@ impl Slow {
     }
 }
 
-/// How many dispatches were given out in this minute and in the one before.
+/// Dispatches of this minute and of the one before, each over the time in which they were given out: a burst
+/// of some milliseconds spread over its minute would be taken for a crawl, and a slow-down would halve that.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pace {
     minute: Micros,
-    now: u32,
-    before: u32,
+    now: Span,
+    before: Span,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    dispatches: u32,
+    first: Micros,
+    last: Micros,
 }
 
 impl Pace {
     fn count(&mut self, now: Micros) {
         self.turn(now);
-        self.now = self.now.saturating_add(1);
+        if self.now.dispatches == 0 {
+            self.now.first = now;
+        }
+        self.now.last = now;
+        self.now.dispatches = self.now.dispatches.saturating_add(1);
     }
 
     fn turn(&mut self, now: Micros) {
@@ -113,18 +125,26 @@ impl Pace {
             self.before = if minute == self.minute + 1 {
                 self.now
             } else {
-                0
+                Span::default()
             };
             self.minute = minute;
-            self.now = 0;
+            self.now = Span::default();
         }
     }
 
-    /// Of the busier minute; None: too few to speak of a pace.
+    /// Of the faster minute; None: too few to speak of a pace.
     fn per_second(mut self, now: Micros) -> Option<f64> {
         self.turn(now);
-        let most = self.now.max(self.before);
-        (most >= PACE_LEAST).then(|| f64::from(most) / 60.0)
+        let paces = [self.now, self.before].into_iter();
+        paces.filter_map(Span::per_second).max_by(f64::total_cmp)
+    }
+}
+
+impl Span {
+    fn per_second(self) -> Option<f64> {
+        let took = (self.last - self.first).max(SECOND);
+        (self.dispatches >= PACE_LEAST)
+            .then(|| f64::from(self.dispatches) * SECOND as f64 / took as f64)
     }
 }
 
@@ -406,5 +426,23 @@ fn strictest(a: &Limits, b: &Limits) -> Limits {
         recipients_per_transaction: a
             .recipients_per_transaction
             .min(b.recipients_per_transaction),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_no_crawl_and_a_few_dispatches_are_no_pace() {
+        let start = 100 * MINUTE;
+        let pace = |count: u64, apart: Micros| {
+            let mut pace = Pace::default();
+            (0..count).for_each(|n| pace.count(start + n * apart));
+            pace.per_second(start + 50 * SECOND)
+        };
+        assert_eq!(pace(9, SECOND), None);
+        assert_eq!(pace(40, 1_000), Some(40.0));
+        assert_eq!(pace(21, 2 * SECOND), Some(21.0 / 40.0));
     }
 }
