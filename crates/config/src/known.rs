@@ -2,6 +2,8 @@
 //! out of the layer, so that what is merged has the shape of the table of options.
 
 use config::{Value, ValueKind};
+// Letters changed, added, removed or swapped with their neighbour.
+use strsim::osa_distance as distance;
 
 use crate::layer::{Layer, Tree};
 use crate::options::OPTIONS;
@@ -178,27 +180,6 @@ fn names_in(table: &str) -> Vec<&'static str> {
         }
     }
     names
-}
-
-/// How many letters must be changed, added, removed or swapped with their neighbour.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, to) in b.iter().enumerate() {
-            let mut best = (last[j] + usize::from(from != to))
-                .min(last[j + 1] + 1)
-                .min(row[j] + 1);
-            if i > 0 && j > 0 && a[i - 1] == *to && *from == b[j - 1] {
-                best = best.min(before[j - 1] + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().unwrap_or_default()
 }
 
 fn join(table: &str, name: &str) -> String {

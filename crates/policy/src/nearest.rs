@@ -25,7 +25,7 @@ pub(crate) fn one_of<T: Copy>(
 fn nearest<'w>(written: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let written = written.to_ascii_lowercase().replace(['_', ' '], "-");
     let differs = |word: &str| {
-        let letters = difference(&written, &word.replace('_', "-"));
+        let letters = strsim::levenshtein(&written, &word.replace('_', "-"));
         let begins = written.len() >= BEGINNING_MIN && word.starts_with(&written);
         (begins || letters <= DIFFERENCE_MAX && letters * 2 < word.len()).then_some(letters)
     };
@@ -37,21 +37,6 @@ fn nearest<'w>(written: &str, words: impl Iterator<Item = &'w str>) -> Option<&'
 
 const DIFFERENCE_MAX: usize = 3;
 const BEGINNING_MIN: usize = 4;
-
-/// How many letters must be put in, taken out or changed.
-fn difference(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut above: Vec<usize> = (0..=to.len()).collect();
-    for (row, letter) in from.chars().enumerate() {
-        let mut line = vec![row + 1];
-        for (column, other) in to.iter().enumerate() {
-            let changed = above[column] + usize::from(letter != *other);
-            line.push(changed.min(above[column + 1] + 1).min(line[column] + 1));
-        }
-        above = line;
-    }
-    above[to.len()]
-}
 
 #[cfg(test)]
 mod tests {
