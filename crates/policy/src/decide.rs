@@ -233,17 +233,14 @@ pub fn decide(table: &Table, stimulus: Stimulus<'_>, context: &Context<'_>) -> D
                 Some(_) => Some(Action::Bounce),
                 None => taken.rule.actions.of_digit(digit),
             };
+            // A rule is only taken for the classes it has an action for.
+            let action = at_phase(action.unwrap_or(Action::Defer), context.phase);
             let decision = Answer {
                 table,
                 taken: taken.rule,
                 provider,
-                // A rule is only taken for the classes it has an action for.
-                action: action.unwrap_or(Action::Defer),
-                said: if digit == 5 {
-                    Said::Permanent
-                } else {
-                    Said::Transient
-                },
+                action,
+                said: said(digit, context.phase),
                 text: &input.text,
                 now: context.now,
                 enhanced: input.enhanced,
@@ -267,6 +264,26 @@ pub fn decide(table: &Table, stimulus: Stimulus<'_>, context: &Context<'_>) -> D
             }
             .decision()
         }
+    }
+}
+
+/// A host that greets with "not now" has not been told of any mail: it speaks of itself, and another host of
+/// the domain may be well, whatever the rule that knows the words says of a recipient.
+fn at_phase(action: Action, phase: Phase) -> Action {
+    match (action, phase) {
+        (Action::Defer, Phase::Banner | Phase::Ehlo) => Action::NextMx,
+        (Action::Bounce | Action::BounceSuppress, Phase::Auth) => Action::Alert,
+        (other, _) => other,
+    }
+}
+
+/// A refused login says nothing of any message, and a new password lets all of them through: no mail is
+/// bounced for it before its time, though the code is 535.
+fn said(digit: u8, phase: Phase) -> Said {
+    match (digit, phase) {
+        (_, Phase::Auth) => Said::Transient,
+        (5, _) => Said::Permanent,
+        _ => Said::Transient,
     }
 }
 
@@ -345,5 +362,42 @@ fn fate(action: Action, said: Said) -> Fate {
             Said::Transient => Fate::Deferred,
         },
         Action::Hold => Fate::Held,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decided(phase: Phase, code: u16, text: &str) -> (Action, Fate) {
+        let reply = Reply::new(code, None, text);
+        let table = Table::default_table();
+        let decision = decide(&table, Stimulus::Reply(&reply), &Context::of(phase));
+        (decision.action, decision.fate)
+    }
+
+    #[test]
+    fn a_host_that_cannot_now_before_mail_leads_to_the_next_whatever_its_words() {
+        for phase in [Phase::Banner, Phase::Ehlo] {
+            for text in ["4.3.0 local problem", "4.2.2 out of space", ""] {
+                let decided = decided(phase, 451, text);
+                assert_eq!(decided, (Action::NextMx, Fate::AgainNow), "{phase} {text}");
+            }
+        }
+        let at_rcpt = decided(Phase::Rcpt, 451, "4.3.0 local problem");
+        assert_eq!(at_rcpt, (Action::Defer, Fate::Deferred));
+    }
+
+    #[test]
+    fn no_message_is_bounced_for_a_refused_login() {
+        for (code, text) in [
+            (535, "5.7.8 authentication failed"),
+            (535, ""),
+            (550, "5.1.1 no such user"),
+            (454, "4.7.0 temporary authentication failure"),
+        ] {
+            let (_, fate) = decided(Phase::Auth, code, text);
+            assert_eq!(fate, Fate::Deferred, "{code} {text}");
+        }
     }
 }

@@ -8,6 +8,7 @@ mod auth;
 mod transaction;
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use crate::extension::{Extensions, Offered};
 use crate::failure::Failure;
@@ -57,8 +58,8 @@ pub enum Secret {
     Token(String),
 }
 
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Login")
             .field("username", &self.username)
             .finish_non_exhaustive()
@@ -79,7 +80,7 @@ pub enum Pipelining {
 }
 
 /// What the driver does next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Step {
     /// Write all of it, then ask again.
     Write(Vec<u8>),
@@ -93,6 +94,20 @@ pub enum Step {
     Ready,
     /// Close the connection; [`Session::end`] says why.
     Over,
+}
+
+/// Without the bytes: they may be a password.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Write(bytes) => write!(f, "Write({} bytes)", bytes.len()),
+            Step::Read(wait) => write!(f, "Read({wait:?})"),
+            Step::StartTls => f.write_str("StartTls"),
+            Step::Body => f.write_str("Body"),
+            Step::Ready => f.write_str("Ready"),
+            Step::Over => f.write_str("Over"),
+        }
+    }
 }
 
 /// What is waited for: each has its own time-out (RFC 5321 section 4.5.3.2).
@@ -160,7 +175,6 @@ pub enum End {
 }
 
 /// One session.
-#[derive(Debug)]
 pub struct Session {
     setup: Setup,
     parser: ReplyParser,
@@ -177,6 +191,17 @@ pub struct Session {
     /// Taken so far, whatever they answered.
     replies: u64,
     end: Option<End>,
+}
+
+/// Where it stands, and nothing of what was said: that may be a password.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("state", &self.state)
+            .field("phase", &self.phase())
+            .field("replies", &self.replies)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,6 +47,33 @@ fn a_message_that_is_begun_on_a_session_that_has_ended_has_no_outcome() {
 }
 
 #[test]
+fn what_debug_shows_of_a_session_and_its_steps_is_no_password() {
+    let mut setup = setup();
+    setup.clear_auth = ClearAuth::Allowed;
+    setup.login = Some(Login {
+        username: "app".to_owned(),
+        secret: Secret::Password("pencil".to_owned()),
+        nonce: "n".to_owned(),
+    });
+    let mut session = Session::new(setup);
+    session.receive(b"220 x\r\n");
+    session.step();
+    session.receive(b"250-x\r\n250 AUTH PLAIN\r\n");
+    assert!(!session.out.is_empty());
+    let held = format!("{session:?}");
+    let step = session.step();
+    let Step::Write(bytes) = &step else {
+        panic!("{step:?}");
+    };
+    assert!(bytes.starts_with(b"AUTH PLAIN "));
+    assert_eq!(format!("{step:?}"), format!("Write({} bytes)", bytes.len()));
+    assert!(
+        held.contains("phase: Auth") && !held.contains('['),
+        "{held}"
+    );
+}
+
+#[test]
 fn many_recipients_are_sent_in_groups_that_fit_a_window() {
     let mut session = Session::new(setup());
     session.receive(b"220 x\r\n");
