@@ -21,6 +21,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("route", &["smtp", "observe"]),
     ("sts", &["route"]),
     (
+        "doctor",
+        &["smtp", "message", "config", "route", "sts", "deliver"],
+    ),
+    (
         "submission",
         &[
             "smtp",
@@ -56,6 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "queue",
             "suppression",
             "deliver",
+            "doctor",
             "observe",
         ],
     ),

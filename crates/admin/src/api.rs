@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use relay_doctor::{Finding, Question};
 use tokio::sync::Semaphore;
 
 use crate::act::{self, Act, Command};
@@ -80,6 +81,7 @@ pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
         .route("/v1/sites/suspend", post(post_suspend))
         .route("/v1/sites/resume", post(post_resume))
         .route("/v1/messages", post(post_message))
+        .route("/v1/doctor", post(post_doctor))
         .route("/v1/reload", post(post_reload))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(COMMAND_BYTES_MAX))
@@ -134,6 +136,13 @@ async fn get_log(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<Lo
 async fn get_hits(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<HitsPage> {
     let query = LogQuery::from_pairs(pairs, shared.world.clock.now())?;
     Ok(Json(log::hits(&shared.world, &query).await?))
+}
+
+async fn post_doctor(
+    State(shared): State<Shared>,
+    Json(question): Json<Question>,
+) -> Answer<Vec<Finding>> {
+    Ok(Json((shared.world.examine)(question).await))
 }
 
 async fn post_flush(State(shared): State<Shared>, Json(command): Json<Command>) -> Answer<Flushed> {

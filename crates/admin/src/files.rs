@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use relay_config::{Config, Files, Mistake, Source};
-use relay_message::dkim::Signer;
+use relay_config::{Config, DkimKey, DkimStrangers, Files, Mistake, Source};
+use relay_message::dkim::{SignedFields, Signer, Strangers};
 use relay_smtp::Domain;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -70,6 +70,36 @@ pub fn read_texts(path: Option<&Path>) -> Result<Texts, Vec<Mistake>> {
         environment,
         hostname: system_hostname(),
     })
+}
+
+/// The keys of the configuration. Err: each that cannot be used.
+pub fn signers(keys: &[DkimKey]) -> Result<Vec<Signer>, Vec<String>> {
+    let (mut signers, mut mistakes) = (Vec::new(), Vec::new());
+    for key in keys {
+        match signer(key) {
+            Ok(signer) => signers.push(signer),
+            Err(mistake) => mistakes.push(format!("{}: {mistake}", key.key.display())),
+        }
+    }
+    match mistakes.is_empty() {
+        true => Ok(signers),
+        false => Err(mistakes),
+    }
+}
+
+fn signer(key: &DkimKey) -> Result<Signer, String> {
+    let pem = read(&key.key)?;
+    let signer = Signer::from_pem(key.domain.clone(), &key.selector, &pem);
+    let signer = signer.map_err(|error| error.to_string())?;
+    let oversign = key.oversign.iter().map(String::as_str);
+    let headers = key.headers.iter().map(String::as_str);
+    let strangers = match key.strangers {
+        DkimStrangers::Signed => Strangers::Signed,
+        DkimStrangers::Unsigned => Strangers::Unsigned,
+    };
+    Ok(signer
+        .with_fields(SignedFields::new(oversign, headers))
+        .with_strangers(strangers))
 }
 
 /// The disk, and the checks that need the libraries which will use the keys.
@@ -211,6 +241,7 @@ fn full_name<'h>(short: &str, hosts: &'h str) -> Option<&'h str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relay_message::dkim::fields;
 
     #[test]
     fn a_star_stands_for_any_characters_of_the_last_part() {
@@ -269,5 +300,20 @@ mod tests {
         assert!(DiskFiles.check_tls_key("hello").is_err());
         assert!(DiskFiles.check_certificate("hello").is_err());
         assert!(DiskFiles.check_dkim_key("hello").is_err());
+    }
+
+    #[test]
+    fn without_lists_of_ones_own_the_fields_are_those_that_the_reference_tells() {
+        let words = |key: &str| -> Vec<String> {
+            let row = relay_config::row::find(key).unwrap();
+            let relay_config::row::Default::Is(text) = row.default else {
+                panic!("{key} has a default");
+            };
+            let table: toml::Table = format!("list = {text}").parse().unwrap();
+            let list = table["list"].as_array().unwrap().iter();
+            list.map(|word| word.as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(words("dkim[].oversign"), fields::OVERSIGNED);
+        assert_eq!(words("dkim[].headers"), fields::SIGNED);
     }
 }

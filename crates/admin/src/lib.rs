@@ -29,4 +29,4 @@ pub mod watch;
 pub mod world;
 
 pub use socket::{bind, serve};
-pub use world::{AdminWorld, Dispatcher, Later, Reload};
+pub use world::{AdminWorld, Dispatcher, Examine, Later, Reload};

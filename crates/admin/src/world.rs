@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use relay_config::Config;
 use relay_deliver::{Delivery, SiteView, SourceState};
+use relay_doctor::{Finding, Question};
 use relay_observe::{Clock, Events};
 use relay_queue::{Message, Store};
 use relay_smtp::{NextHop, QueueId};
@@ -22,6 +23,9 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub type Reload =
     Box<dyn Fn() -> Later<'static, Result<Vec<String>, Vec<String>>> + Send + Sync + 'static>;
 
+/// Looks at a domain, or at ourselves, with what delivery uses.
+pub type Examine = Box<dyn Fn(Question) -> Later<'static, Vec<Finding>> + Send + Sync + 'static>;
+
 /// Made once by `relayd`.
 pub struct AdminWorld {
     pub clock: Clock,
@@ -32,6 +36,7 @@ pub struct AdminWorld {
     /// The configuration in force; whoever reloads exchanges it.
     pub config: Arc<ArcSwap<Config>>,
     pub reload: Reload,
+    pub examine: Examine,
     pub started: Timestamp,
     pub version: &'static str,
 }

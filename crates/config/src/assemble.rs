@@ -13,9 +13,9 @@ use crate::check::{self, Files};
 use crate::section::Section;
 use crate::settings::*;
 use crate::value::{
-    count, dns_server, domain, domain_pattern, duration, duration_or_never, host_port, ip_address,
-    list, listen_address, mailbox, net, path, percentage, rate, selector, sender_pattern, size,
-    socket_address, text, truth, word,
+    count, dns_server, domain, domain_pattern, duration, duration_or_never, field_name, host_port,
+    ip_address, list, listen_address, mailbox, net, path, percentage, rate, selector,
+    sender_pattern, size, socket_address, text, truth, word,
 };
 
 /// Reads everything. None where something that must be given is missing or wrong: then a mistake
@@ -56,6 +56,7 @@ pub(crate) fn config(
     let copies_to = reports.optional("copies_to", mailbox);
     let double_bounces_to = reports.optional("double_bounces_to", mailbox);
     let admin = admin(&root.section("admin"));
+    let blocklists: Vec<Domain> = root.section("doctor").value("blocklists", list(domain));
     let log = log(&root.section("log"), files);
     let hostname = hostname?;
     let dsn = Dsn {
@@ -82,6 +83,9 @@ pub(crate) fn config(
         dkim,
         dsn,
         admin,
+        doctor: DoctorSettings {
+            blocklists: blocklists.iter().map(Domain::to_ascii).collect(),
+        },
         log,
         warnings: Vec::new(),
     })
@@ -440,6 +444,12 @@ fn dkim_keys(root: &Section<'_>, files: &dyn Files) -> Vec<DkimKey> {
         if let Some(path) = &key {
             check::file(&table, "key", path, files, |pem| files.check_dkim_key(pem));
         }
+        let strangers = match table.value("default", truth) {
+            true => DkimStrangers::Signed,
+            false => DkimStrangers::Unsigned,
+        };
+        let headers = table.value("headers", list(field_name));
+        let oversign = table.value("oversign", list(field_name));
         let (Some(domain), Some(selector), Some(key)) = (domain, selector, key) else {
             continue;
         };
@@ -454,6 +464,9 @@ fn dkim_keys(root: &Section<'_>, files: &dyn Files) -> Vec<DkimKey> {
             domain,
             selector,
             key,
+            strangers,
+            headers,
+            oversign,
         });
     }
     keys

@@ -36,6 +36,8 @@ pub enum Kind {
     /// `smtp.example.com:587`
     HostPort,
     DkimSelector,
+    /// `Content-Type`
+    FieldName,
     Rate,
     /// 0% to so many per cent.
     Percentage {
@@ -92,6 +94,7 @@ impl Kind {
             Kind::SenderPattern => "mail address, or `*@domain`".into(),
             Kind::HostPort => "host and port".into(),
             Kind::DkimSelector => "DNS labels".into(),
+            Kind::FieldName => "name of a header field".into(),
             Kind::Rate => "rate such as `20/s`, `100/min`, `5000/h`, `10000/d`".into(),
             Kind::Percentage { most } => format!("percentage, `0%` to `{most}%`"),
             Kind::Count { least, most } => format!("number, {least} to {most}"),
@@ -140,6 +143,7 @@ impl Kind {
             | Kind::SenderPattern
             | Kind::HostPort
             | Kind::DkimSelector
+            | Kind::FieldName
             | Kind::Rate
             | Kind::Percentage { .. }
             | Kind::Size { .. }

@@ -107,7 +107,8 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "dkim[]",
         doc: "Keys to sign with (RFC 6376); one table for each key. A message is signed with every \
-              key of the domain in its From.",
+              key of the domain in its From; where that has none, with those of the nearest domain above \
+              it, else with those that say `default`.",
     },
     Section {
         name: "dsn",
@@ -116,6 +117,10 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "admin",
         doc: "How operators reach the daemon.",
+    },
+    Section {
+        name: "doctor",
+        doc: "What `relayctl doctor` looks at.",
     },
     Section {
         name: "log",
@@ -811,7 +816,37 @@ pub const OPTIONS: &[Row] = &[
         Kind::Path,
         Default::Required,
         "\"/etc/relayd/dkim/example.com.s2026.pem\"",
-        "The private key, RSA or Ed25519 (RFC 8463), PKCS#8 in PEM.",
+        "The private key, RSA or Ed25519 (RFC 8463), PKCS#8 in PEM. `relayctl dkim generate` makes one.",
+    ),
+    built(
+        "dkim[].default",
+        Kind::Truth,
+        Default::Is("false"),
+        "true",
+        "Also sign mail whose author's domain has no key, in the name of this key's domain. Receivers \
+         know by it who sent the mail; DMARC does not count it, since the domains differ.",
+    ),
+    built(
+        "dkim[].headers",
+        Kind::List(&Kind::FieldName),
+        Default::Is(
+            "[\"Sender\", \"In-Reply-To\", \"References\", \"MIME-Version\", \"Content-Type\", \
+             \"Content-Transfer-Encoding\", \"Content-Disposition\", \"List-Unsubscribe\", \
+             \"List-Unsubscribe-Post\"]",
+        ),
+        "[\"Sender\", \"MIME-Version\", \"Content-Type\", \"X-Campaign\"]",
+        "Header fields that are signed, as many as there are, besides those of `oversign`. A field \
+         that hosts on the way change or add (Received, Return-Path) would break the signature.",
+    ),
+    built(
+        "dkim[].oversign",
+        Kind::List(&Kind::FieldName),
+        Default::Is(
+            "[\"From\", \"Subject\", \"To\", \"Cc\", \"Date\", \"Reply-To\", \"Message-ID\"]",
+        ),
+        "[\"From\", \"Subject\", \"To\", \"Date\"]",
+        "Header fields that are signed so that nobody can add a further one (RFC 6376 section \
+         8.15). From is signed so in any case.",
     ),
     built(
         "dsn.from",
@@ -855,6 +890,14 @@ pub const OPTIONS: &[Row] = &[
         "[\"127.0.0.0/8\", \"10.1.0.0/16\"]",
         "Networks that may ask there; others get 403. What is told names no address of a sender or \
          recipient, but how much mail there is.",
+    ),
+    built(
+        "doctor.blocklists",
+        Kind::List(&Kind::Domain),
+        Default::Is("[\"zen.spamhaus.org\", \"bl.spamcop.net\", \"b.barracudacentral.org\"]"),
+        "[\"zen.spamhaus.org\"]",
+        "DNS block lists (RFC 5782) that are asked about our addresses, where `relayctl doctor \
+         --blocklists` is said. Some do not answer public resolvers.",
     ),
     built(
         "log.format",

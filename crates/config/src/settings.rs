@@ -34,6 +34,7 @@ pub struct Config {
     pub dkim: Vec<DkimKey>,
     pub dsn: Dsn,
     pub admin: Admin,
+    pub doctor: DoctorSettings,
     pub log: Log,
     /// What is allowed but probably not meant, as text for people.
     pub warnings: Vec<String>,
@@ -356,6 +357,17 @@ pub struct DkimKey {
     pub domain: Domain,
     pub selector: String,
     pub key: PathBuf,
+    pub strangers: DkimStrangers,
+    /// Header fields, besides those of `oversign`.
+    pub headers: Vec<String>,
+    pub oversign: Vec<String>,
+}
+
+/// Whether a key also signs for authors whose domain has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DkimStrangers {
+    Unsigned,
+    Signed,
 }
 
 #[derive(Clone, Debug)]
@@ -366,6 +378,13 @@ pub struct Dsn {
     pub copies_to: Option<String>,
     /// Who is told where there is no sender to tell.
     pub double_bounces_to: Option<String>,
+}
+
+/// What `relayctl doctor` looks at.
+#[derive(Clone, Debug)]
+pub struct DoctorSettings {
+    /// DNS block lists.
+    pub blocklists: Vec<String>,
 }
 
 #[derive(Clone, Debug)]

@@ -222,6 +222,19 @@ pub(crate) fn selector(value: &Value, _: &Kind) -> Read<String> {
     }
 }
 
+/// RFC 5322 section 2.2: printable ASCII but the colon.
+pub(crate) fn field_name(value: &Value, _: &Kind) -> Read<String> {
+    let text = raw_text(value)?;
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b':';
+    match !text.is_empty() && text.len() <= 76 && text.bytes().all(fits) {
+        true => Ok(text.to_owned()),
+        false => wrong(
+            value,
+            "not the name of a header field; write it without its colon, as in Content-Type",
+        ),
+    }
+}
+
 pub(crate) fn rate(value: &Value, _: &Kind) -> Read<Rate> {
     let fix = "not a rate; write 20/s, 100/min, 5000/h or 10000/d";
     let parts = raw_text(value)?.split_once('/').and_then(|(count, per)| {

@@ -24,6 +24,7 @@ pub mod run;
 pub mod scope;
 pub mod settle;
 pub mod sign;
+mod signed;
 mod suppress;
 pub mod tls;
 mod wire;

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use relay_observe::Event;
 use relay_policy::{Context, Decision, Stimulus, decide};
-use relay_queue::{Message, Settlement, StoreError};
+use relay_queue::{Settled, Settlement, StoreError};
 use relay_schedule::scheduler::SiteNews;
 use relay_schedule::{Report, SiteId};
 use relay_smtp::{Failure, NextHop, Phase};
@@ -54,6 +54,7 @@ impl Outcome {
     /// Makes the settlement, writes it, and only then tells of it.
     pub async fn write(self, to_dispatcher: &mpsc::Sender<FromSession>) -> Report {
         let world = Arc::clone(&self.world);
+        let settings = Arc::clone(&self.settings);
         let now = world.clock.now();
         let Settling {
             settlement,
@@ -68,7 +69,10 @@ impl Outcome {
             return report;
         }
         match persist(&world, settlement).await {
-            Ok(dsns) => {
+            Ok(Settled { message, dsns }) => {
+                if message.finished() {
+                    settings.signers.forget(message.id);
+                }
                 events
                     .into_iter()
                     .for_each(|event| world.events.emit(event));
@@ -165,14 +169,14 @@ const WRITE_AGAIN: [Duration; 5] = [
 ];
 const WRITE_AGAIN_LAST: Duration = Duration::from_secs(60);
 
-/// Returns the DSNs that were accepted with it. While the disk is full it goes on trying: its session
+/// With the DSNs that were accepted with it. While the disk is full it goes on trying: its session
 /// then comes to a stand, and nothing is sent that cannot be written down.
-async fn persist(world: &World, settlement: Settlement) -> Result<Vec<Arc<Message>>, StoreError> {
+async fn persist(world: &World, settlement: Settlement) -> Result<Settled, StoreError> {
     let id = settlement.id;
     let mut waits = WRITE_AGAIN.into_iter();
     loop {
         let error = match world.store.settle(settlement.clone()).await {
-            Ok(settled) => return Ok(settled.dsns),
+            Ok(settled) => return Ok(settled),
             Err(error) => error,
         };
         let wait = match (&error, waits.next()) {

@@ -32,7 +32,7 @@ impl Outgoing {
     /// stuffed message as they are.
     pub fn new(prepared: &Prepared, body: &Body) -> Outgoing {
         Outgoing {
-            before: prepared.signatures.clone(),
+            before: prepared.signatures.to_vec(),
             pieces: body.pieces(),
             converter: prepared.convert.clone().map(Converter::new),
             stuffer: Stuffer::default(),
@@ -70,6 +70,7 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use relay_smtp::data::stuff;
     use relay_smtp::envelope::{BodyType, Utf8};
 
@@ -78,7 +79,7 @@ mod tests {
         let line = ".a line\r\n".repeat(20_000);
         for body in ["", "hello", "a\r\n.\r\n", &line] {
             let prepared = Prepared {
-                signatures: b"DKIM-Signature: x\r\n".to_vec(),
+                signatures: Bytes::from_static(b"DKIM-Signature: x\r\n"),
                 size: 0,
                 body_type: BodyType::SevenBit,
                 utf8: Utf8::NotNeeded,

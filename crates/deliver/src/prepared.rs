@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
-use relay_message::dkim::BodyHash;
+use relay_message::dkim::{BodyHash, HashedBody};
 use relay_message::header;
 use relay_message::seven_bit::{CannotConvert, Converter, Plan, Scan};
 use relay_queue::StoreError;
@@ -14,14 +14,15 @@ use relay_smtp::envelope::{BodyType, Utf8};
 use relay_smtp::extension::Offered;
 
 use crate::job::Job;
-use crate::sign::sign;
+use crate::sign::Asked;
+use crate::signed::Form;
 use crate::world::Settings;
 
 /// What is to be known before the message is sent.
 #[derive(Clone)]
 pub(crate) struct Prepared {
     /// DKIM-Signature fields, to go before it.
-    pub signatures: Vec<u8>,
+    pub signatures: Bytes,
     /// Bytes without stuffing and final dot.
     pub size: u64,
     pub body_type: BodyType,
@@ -30,19 +31,40 @@ pub(crate) struct Prepared {
     pub convert: Option<Arc<Plan>>,
 }
 
-/// The forms of one message, each made once, when the first host needs it.
+impl Prepared {
+    fn sign(&mut self, signatures: Bytes) {
+        self.size += signatures.len() as u64;
+        self.signatures = signatures;
+    }
+}
+
+/// The forms of one message, each made and signed once, when the first host needs it.
 pub(crate) struct Forms {
-    as_it_is: Prepared,
+    as_it_is: AsItIs,
     seven_bit: Option<Result<Prepared, CannotConvert>>,
     now: Timestamp,
 }
 
+/// The message as it was accepted.
+enum AsItIs {
+    /// Nobody has asked for it; with what there is to sign.
+    Read(Prepared, Option<HashedBody>),
+    Signed(Prepared),
+}
+
+impl AsItIs {
+    fn prepared(&self) -> &Prepared {
+        match self {
+            AsItIs::Read(prepared, _) | AsItIs::Signed(prepared) => prepared,
+        }
+    }
+}
+
 impl Forms {
-    /// Reads the message through, whether it is whole and what its bytes are, and signs it. Err: it
-    /// cannot be sent.
+    /// Reads the message through, whether it is whole and what its bytes are. Err: it cannot be sent.
     pub async fn new(job: &Job, settings: &Settings, now: Timestamp) -> Result<Forms, StoreError> {
         Ok(Forms {
-            as_it_is: as_it_is(job, settings, now).await?,
+            as_it_is: read(job, settings, now).await?,
             seven_bit: None,
             now,
         })
@@ -56,9 +78,9 @@ impl Forms {
         session: &Session,
     ) -> Result<Result<&Prepared, CannotConvert>, StoreError> {
         let offered = session.extensions().eight_bit_mime;
-        match (self.as_it_is.body_type, offered) {
+        match (self.as_it_is.prepared().body_type, offered) {
             (BodyType::SevenBit, _) | (BodyType::EightBitMime, Offered::Yes) => {
-                return Ok(Ok(&self.as_it_is));
+                return Ok(Ok(self.as_it_is(job, settings).await));
             }
             (BodyType::EightBitMime, Offered::No) => {}
         }
@@ -70,8 +92,26 @@ impl Forms {
         Ok(form.as_ref().map_err(|cannot| *cannot))
     }
 
+    async fn as_it_is(&mut self, job: &Job, settings: &Settings) -> &Prepared {
+        if let AsItIs::Read(prepared, hash) = &mut self.as_it_is {
+            let mut signed = prepared.clone();
+            if let Some(body_hash) = hash.take() {
+                let asked = Asked {
+                    id: job.message.id,
+                    form: Form::AsItIs,
+                    keys: settings.signers.keys(&job.head),
+                    head: job.head.clone(),
+                    body_hash,
+                };
+                signed.sign(settings.signers.sign(asked, self.now).await);
+            }
+            self.as_it_is = AsItIs::Signed(signed);
+        }
+        self.as_it_is.prepared()
+    }
+
     async fn seven_bit(
-        &self,
+        &mut self,
         job: &Job,
         settings: &Settings,
     ) -> Result<Result<Prepared, CannotConvert>, StoreError> {
@@ -82,12 +122,16 @@ impl Forms {
         }
         let plan = match scan.end() {
             // Only header fields have 8-bit bytes: these go as they are, nobody can do better.
-            Ok(plan) if plan.keeps_all() => return Ok(Ok(self.as_it_is.clone())),
+            Ok(plan) if plan.keeps_all() => {
+                return Ok(Ok(self.as_it_is(job, settings).await.clone()));
+            }
             Ok(plan) => plan,
             Err(cannot) => return Ok(Err(cannot)),
         };
+        let (id, form) = (job.message.id, Form::SevenBit);
+        let known = settings.signers.known(id, form, self.now);
         let keys = settings.signers.keys(&job.head);
-        let mut read = Reading::new(keys.is_empty());
+        let mut read = Reading::new(keys.is_empty() || known.is_some());
         let mut converter = Converter::new(Arc::clone(&plan));
         let mut pieces = job.body.pieces();
         while let Some(piece) = pieces.next().await? {
@@ -95,23 +139,35 @@ impl Forms {
         }
         read.feed(&converter.end());
         let (head, hash, bytes) = read.end();
-        let signatures = match hash {
-            Some(hash) => sign(keys, head, hash.end(), self.now).await,
-            None => Vec::new(),
-        };
-        Ok(Ok(Prepared {
-            size: signatures.len() as u64 + bytes,
-            signatures,
+        let mut prepared = Prepared {
+            signatures: Bytes::new(),
+            size: bytes,
             body_type: BodyType::SevenBit,
-            utf8: self.as_it_is.utf8,
+            utf8: self.as_it_is.prepared().utf8,
             convert: Some(plan),
-        }))
+        };
+        match (known, hash) {
+            (Some(known), _) => prepared.sign(known),
+            (None, Some(hash)) => {
+                let asked = Asked {
+                    id,
+                    form,
+                    keys,
+                    head,
+                    body_hash: hash.end(),
+                };
+                prepared.sign(settings.signers.sign(asked, self.now).await);
+            }
+            (None, None) => {}
+        }
+        Ok(Ok(prepared))
     }
 }
 
-async fn as_it_is(job: &Job, settings: &Settings, now: Timestamp) -> Result<Prepared, StoreError> {
-    let keys = settings.signers.keys(&job.head);
-    let mut hash = (!keys.is_empty()).then(BodyHash::default);
+async fn read(job: &Job, settings: &Settings, now: Timestamp) -> Result<AsItIs, StoreError> {
+    let known = settings.signers.known(job.message.id, Form::AsItIs, now);
+    let unsigned = known.is_some() || settings.signers.keys(&job.head).is_empty();
+    let mut hash = (!unsigned).then(BodyHash::default);
     let mut body_type = BodyType::SevenBit;
     let mut of_head = job.head.len();
     let mut pieces = job.body.pieces();
@@ -123,21 +179,22 @@ async fn as_it_is(job: &Job, settings: &Settings, now: Timestamp) -> Result<Prep
         of_head = of_head.saturating_sub(piece.len());
         hash.iter_mut().for_each(|hash| hash.feed(behind_head));
     }
-    let signatures = match hash {
-        Some(hash) => sign(keys, job.head.clone(), hash.end(), now).await,
-        None => Vec::new(),
-    };
     let needs_utf8 = job.message.envelope.utf8 == Utf8::Required && !job.head.is_ascii();
-    Ok(Prepared {
-        size: signatures.len() as u64 + job.body.len(),
-        signatures,
+    let mut prepared = Prepared {
+        signatures: Bytes::new(),
+        size: job.body.len(),
         body_type,
         utf8: match needs_utf8 {
             true => Utf8::Required,
             false => Utf8::NotNeeded,
         },
         convert: None,
-    })
+    };
+    if let Some(known) = known {
+        prepared.sign(known);
+        return Ok(AsItIs::Signed(prepared));
+    }
+    Ok(AsItIs::Read(prepared, hash.map(BodyHash::end)))
 }
 
 /// A message that comes in pieces, cut into header and body.

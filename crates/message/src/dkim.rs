@@ -14,33 +14,14 @@ use relay_smtp::Domain;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 
+use crate::dkim::fields::relaxed;
 use crate::header::{self, Field};
 use crate::text::fold;
 
-/// Signed in all their instances, and once more: a field of this name that is added later breaks
-/// the signature (RFC 6376 section 8.15).
-const OVERSIGNED: [&str; 7] = [
-    "From",
-    "Subject",
-    "To",
-    "Cc",
-    "Date",
-    "Reply-To",
-    "Message-ID",
-];
-/// Signed in all their instances (RFC 6376 section 5.4.1; RFC 8058 section 4 for the last two).
-/// One that hosts on the way may add is not here.
-const SIGNED: [&str; 9] = [
-    "Sender",
-    "In-Reply-To",
-    "References",
-    "MIME-Version",
-    "Content-Type",
-    "Content-Transfer-Encoding",
-    "Content-Disposition",
-    "List-Unsubscribe",
-    "List-Unsubscribe-Post",
-];
+pub mod fields;
+pub mod record;
+
+pub use fields::SignedFields;
 
 /// RSA keys below this are refused (RFC 8301 section 3.2 asks for 1024 and advises 2048).
 const RSA_BITS_MIN: usize = 2048;
@@ -50,6 +31,16 @@ pub struct Signer {
     domain: Domain,
     selector: String,
     key: DkimKey,
+    fields: SignedFields,
+    strangers: Strangers,
+}
+
+/// Whether a key also signs for authors whose domain has no key. Such a signature vouches for the mail by
+/// the relay's own name; it is not aligned, so DMARC does not count it (RFC 7489 section 3.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strangers {
+    Unsigned,
+    Signed,
 }
 
 impl std::fmt::Debug for Signer {
@@ -98,8 +89,25 @@ impl Signer {
             domain,
             selector: selector.to_owned(),
             key: read_key(pem)?,
+            fields: SignedFields::default(),
+            strangers: Strangers::Unsigned,
         })
     }
+
+    pub fn with_fields(mut self, fields: SignedFields) -> Signer {
+        self.fields = fields;
+        self
+    }
+
+    pub fn with_strangers(mut self, strangers: Strangers) -> Signer {
+        self.strangers = strangers;
+        self
+    }
+
+    pub fn strangers(&self) -> Strangers {
+        self.strangers
+    }
+
     pub fn domain(&self) -> &Domain {
         &self.domain
     }
@@ -133,7 +141,7 @@ impl Signer {
         now: Timestamp,
     ) -> Result<Vec<u8>, SignError> {
         let fields: Vec<Field<'_>> = header::fields(head).collect();
-        let (names, mut signed) = signed_fields(&fields);
+        let (names, mut signed) = self.fields.of(&fields);
         let unsigned = self.unsigned_field(now, &names, body_hash.0.as_ref());
         // The field's own canonical form has an empty b= and no line end (RFC 6376 section 3.7).
         for field in header::fields(unsigned.as_bytes()) {
@@ -179,15 +187,23 @@ impl Signer {
     /// The text of the TXT record to publish, in one piece (a zone file wants it cut into strings of
     /// at most 255 octets).
     pub fn public_record(&self) -> String {
-        let public_key = match &self.key {
-            DkimKey::Rsa(key) => subject_public_key_info(&key.public_key()),
-            DkimKey::Ed25519(key) => key.public_key(),
-        };
-        let kind = match self.key.algorithm() {
+        format!("v=DKIM1; k={}; p={}", self.kind(), self.public_key())
+    }
+
+    /// As in k=: `rsa` or `ed25519`.
+    pub fn kind(&self) -> &'static str {
+        match self.key.algorithm() {
             Algorithm::RsaSha1 | Algorithm::RsaSha256 => "rsa",
             Algorithm::Ed25519Sha256 => "ed25519",
-        };
-        format!("v=DKIM1; k={kind}; p={}", BASE64.encode(public_key))
+        }
+    }
+
+    /// As in p=.
+    pub fn public_key(&self) -> String {
+        BASE64.encode(match &self.key {
+            DkimKey::Rsa(key) => subject_public_key_info(&key.public_key()),
+            DkimKey::Ed25519(key) => key.public_key(),
+        })
     }
 }
 
@@ -208,41 +224,6 @@ fn header_list(names: &[&str]) -> Vec<String> {
     parts
 }
 
-/// The names for h= and the canonical text of the fields they stand for. A name that stands there
-/// more often than the message has the field signs its absence (RFC 6376 section 5.4.2).
-fn signed_fields(fields: &[Field<'_>]) -> (Vec<&'static str>, Vec<u8>) {
-    let mut names = Vec::new();
-    let mut text = Vec::new();
-    let oversigned = OVERSIGNED.iter().map(|&name| (name, 1));
-    let signed = SIGNED.iter().map(|&name| (name, 0));
-    for (name, absent) in oversigned.chain(signed) {
-        // Verifiers take the last of several first (RFC 6376 section 5.4.2).
-        let instances = fields.iter().rev().filter(|field| field.is(name));
-        let mut count = 0;
-        for field in instances {
-            relaxed(field, &mut text);
-            count += 1;
-        }
-        names.extend(std::iter::repeat_n(name, count + absent));
-    }
-    (names, text)
-}
-
-/// The relaxed form of a field (RFC 6376 section 3.4.2).
-fn relaxed(field: &Field<'_>, out: &mut Vec<u8>) {
-    out.extend(field.name.iter().map(u8::to_ascii_lowercase));
-    out.push(b':');
-    let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-    let words = field.value.split(blank).filter(|word| !word.is_empty());
-    for (place, word) in words.enumerate() {
-        if place > 0 {
-            out.push(b' ');
-        }
-        out.extend_from_slice(word);
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
 /// The hash of a body that comes in pieces, in its simple form: one CRLF at its end, however many there
 /// were (RFC 6376 section 3.4.3). All signatures of a message share it: both algorithms hash by SHA-256.
 pub struct BodyHash {
@@ -260,6 +241,7 @@ enum Cr {
 }
 
 /// What [`BodyHash`] comes to.
+#[derive(Clone)]
 pub struct HashedBody(HashOutput);
 
 impl Default for BodyHash {

@@ -80,6 +80,13 @@ enum Command {
         #[command(subcommand)]
         command: command::config::Config,
     },
+    /// Look at a domain's MX hosts, or at what others see of us; asks relayd, or looks itself without it
+    Doctor(command::doctor::Examine),
+    /// Make DKIM keys, show what to publish in DNS, compare it with what DNS says; needs no daemon
+    Dkim {
+        #[command(subcommand)]
+        command: command::dkim::Dkim,
+    },
     /// Make what the configuration needs for users; needs no daemon
     User {
         #[command(subcommand)]
@@ -117,6 +124,8 @@ fn main() -> ExitCode {
         Command::Policy { command } => return command.run(&client(), &screen),
         Command::Config { command } => return command.run(),
         Command::User { command } => command.run(),
+        Command::Doctor(examine) => online(examine.run(&client(), &screen)),
+        Command::Dkim { command } => online(command.run(&screen)),
         Command::Completions { shell } => {
             let name = "relayctl";
             clap_complete::generate(shell, &mut Cli::command(), name, &mut std::io::stdout());

@@ -121,27 +121,7 @@ fn texts(mistakes: Vec<Mistake>) -> Vec<String> {
 }
 
 fn signers(config: &Config) -> Result<Signers, Vec<String>> {
-    let mut keys = Vec::new();
-    let mut mistakes = Vec::new();
-    for dkim in &config.dkim {
-        let name = dkim.key.display();
-        let signer = DiskFiles
-            .read(&dkim.key)
-            .map_err(|error| format!("{name}: {error}"))
-            .and_then(|pem| {
-                relay_message::dkim::Signer::from_pem(dkim.domain.clone(), &dkim.selector, &pem)
-                    .map_err(|error| format!("{name}: {error}"))
-            });
-        match signer {
-            Ok(signer) => keys.push(signer),
-            Err(mistake) => mistakes.push(mistake),
-        }
-    }
-    if mistakes.is_empty() {
-        Ok(Signers::new(keys))
-    } else {
-        Err(mistakes)
-    }
+    relay_admin::files::signers(&config.dkim).map(Signers::new)
 }
 
 fn tls_roots(config: &Config) -> Result<String, Vec<String>> {

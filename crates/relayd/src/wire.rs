@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use relay_admin::AdminWorld;
+use relay_admin::{AdminWorld, Examine};
 use relay_config::{Config, Dns, HistoryKept, MtaStsUse, PrivateAddresses, TrustAd};
 use relay_deliver::dial::{Dialer, TcpDialer, is_private};
 use relay_deliver::tls::TlsClient;
 use relay_deliver::{Delivery, World};
+use relay_doctor::Doctor;
 use relay_observe::{Clock, Event, Events, history};
 use relay_queue::disk::{DiskStore, Options};
 use relay_queue::{Limits, Message, Store};
@@ -98,6 +99,12 @@ impl Running {
         let (resolver, dialer) = outside(&origin, &config, clock)?;
         let roots = relay_deliver::tls::roots(&settings.tls_roots);
         let sts = policies(&config, resolver.clone(), roots.clone(), clock).await?;
+        let doctor = Arc::new(Doctor {
+            resolver: resolver.clone(),
+            dialer: dialer.clone(),
+            tls: TlsClient::with_roots(roots.clone()).map_err(StartError::System)?,
+            sts: sts.clone(),
+        });
         let world = Arc::new(World {
             clock,
             events: events.clone(),
@@ -147,6 +154,7 @@ impl Running {
             clock,
             store.clone(),
             suppressions,
+            doctor,
             shutdown.clone(),
         )
         .await?;
@@ -366,6 +374,7 @@ async fn start_admin(
     clock: Clock,
     store: Arc<dyn Store>,
     suppressions: Arc<dyn Suppressions>,
+    doctor: Arc<Doctor>,
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, StartError> {
     let path = reloader.config.load().admin.socket.clone();
@@ -384,6 +393,7 @@ async fn start_admin(
             let again = again.clone();
             Box::pin(async move { again.reload().await })
         }),
+        examine: examine(doctor, reloader.config.clone(), clock),
         started: clock.now(),
         version: env!("CARGO_PKG_VERSION"),
     };
@@ -394,6 +404,22 @@ async fn start_admin(
             tracing::error!("the operator's socket: {error}");
         }
     }))
+}
+
+/// The keys are read anew each time: the doctor is asked rarely, and about what is on disk.
+fn examine(doctor: Arc<Doctor>, config: Arc<ArcSwap<Config>>, clock: Clock) -> Examine {
+    Box::new(move |question| {
+        let (doctor, config) = (doctor.clone(), config.load_full());
+        Box::pin(async move {
+            let keys = config.dkim.clone();
+            let read = move || relay_admin::files::signers(&keys);
+            let signers = tokio::task::spawn_blocking(read).await;
+            // What cannot be read any more was refused with its reason when it was to be loaded.
+            let signers = signers.ok().and_then(Result::ok).unwrap_or_default();
+            let now = clock.now();
+            doctor.examine(&question, &config, &signers, now).await
+        })
+    })
 }
 
 /// /metrics and /healthz over TCP, where the configuration wants that.

@@ -173,6 +173,17 @@ impl Resolver for HickoryResolver {
         }))
     }
 
+    fn ptr(&self, address: IpAddr) -> Later<'_, Lookup<String>> {
+        Box::pin(async move {
+            let name = Name::from(address).to_ascii();
+            self.ask(&name, RecordType::PTR, |data| match data {
+                RData::PTR(name) => Some(plain(name)),
+                _ => None,
+            })
+            .await
+        })
+    }
+
     fn tlsa<'a>(&'a self, mx_of: Option<&'a str>, host: &'a str, port: u16) -> Later<'a, Tlsa> {
         Box::pin(self.find_tlsa(mx_of, host, port))
     }
@@ -252,7 +263,7 @@ mod tests {
 
     use hickory_resolver::proto::op::{Message, OpCode, Query};
     use hickory_resolver::proto::rr::Record;
-    use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX};
+    use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR};
     use tokio::net::UdpSocket;
 
     use super::*;
@@ -286,6 +297,10 @@ mod tests {
             ("v6.test.", RecordType::AAAA) => (
                 ResponseCode::NoError,
                 vec![RData::AAAA(AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))],
+            ),
+            ("7.2.0.192.in-addr.arpa.", RecordType::PTR) => (
+                ResponseCode::NoError,
+                vec![RData::PTR(PTR(name("Mail.v4.test.")))],
             ),
             ("v4.test." | "v6.test." | "bare.test.", _) => (ResponseCode::NoError, vec![]),
             _ => (ResponseCode::NXDomain, vec![]),
@@ -361,6 +376,18 @@ mod tests {
             resolver.addresses("broken.test").await,
             Lookup::Trouble(_)
         ));
+    }
+
+    #[tokio::test]
+    async fn an_address_is_asked_for_its_names() {
+        let (server, _) = serve().await;
+        let resolver = HickoryResolver::new(&[server], AdBit::Ignored).unwrap();
+        let named = Lookup::Found(vec!["mail.v4.test".to_owned()]);
+        assert_eq!(resolver.ptr([192, 0, 2, 7].into()).await, named);
+        assert_eq!(
+            resolver.ptr([192, 0, 2, 8].into()).await,
+            Lookup::NoSuchName
+        );
     }
 
     #[tokio::test]

@@ -67,6 +67,11 @@ pub trait Resolver: Send + Sync + 'static {
         let _ = name;
         Box::pin(std::future::ready(Lookup::NoRecords))
     }
+    /// The names that an address calls itself (RFC 1035 section 3.5), as those of [`Resolver::mx`].
+    fn ptr(&self, address: IpAddr) -> Later<'_, Lookup<String>> {
+        let _ = address;
+        Box::pin(std::future::ready(Lookup::NoRecords))
+    }
     /// The TLSA records of a host, if all that leads to them was validated. `mx_of`: the domain whose MX
     /// records named the host; None: it was named by the operator, or is the domain itself.
     fn tlsa<'a>(&'a self, mx_of: Option<&'a str>, host: &'a str, port: u16) -> Later<'a, Tlsa> {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hickory_server::proto::op::{Message, OpCode, ResponseCode};
-use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, MX, TXT};
+use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, TXT};
 use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 
 /// The running server. Stops when dropped.
@@ -29,7 +29,7 @@ enum Answer {
 
 impl Dns {
     /// One record a line, names without trailing dot: `NAME MX PREFERENCE HOST` (`.` for the null
-    /// MX), `NAME TXT some text`, `NAME A ADDRESS`, `NAME AAAA ADDRESS`, `NAME CNAME HOST`, `NAME EXISTS` (no records),
+    /// MX), `NAME TXT some text`, `NAME A ADDRESS`, `NAME AAAA ADDRESS`, `NAME CNAME HOST`, `NAME PTR HOST`, `NAME EXISTS` (no records),
     /// `NAME SERVFAIL`. Every other name does not exist.
     pub fn start(zone: &str) -> Dns {
         let zone = parse(zone);
@@ -90,9 +90,13 @@ fn parse(text: &str) -> Zone {
             }
             ["TXT", ..] => {
                 let text = line.split_once(" TXT ").map_or("", |(_, text)| text).trim();
-                let text = TXT::new(vec![text.to_owned()]);
+                // A string of a record holds 255 octets at most.
+                let strings = text.as_bytes().chunks(255);
+                let strings = strings.map(|piece| String::from_utf8_lossy(piece).into_owned());
+                let text = TXT::new(strings.collect());
                 answers.push(Answer::Data(RData::TXT(text)));
             }
+            ["PTR", host] => answers.push(Answer::Data(RData::PTR(PTR(name(host))))),
             ["CNAME", host] => answers.push(Answer::Data(RData::CNAME(CNAME(name(host))))),
             ["EXISTS"] => {}
             ["SERVFAIL"] => answers.push(Answer::Servfail),

@@ -22,6 +22,7 @@ fn shapes() -> BTreeMap<&'static str, Vec<u8>> {
         ("latin1", with(b"Gr\xfc\xdfe\r\n")),
         ("nul_and_controls", with(b"a\0b\x01\x7f\x1a\r\n")),
         ("long_line", with(&[b'x'; 20_000])),
+        ("line_of_a_megabyte", with(&[b'x'; 1 << 20])),
         ("empty_body", with(b"")),
         ("no_body_at_all", HEADER.as_bytes().to_vec()),
         ("only_empty_lines", with(b"\r\n\r\n\r\n")),

@@ -2,7 +2,10 @@
 
 pub mod act;
 pub mod config;
+pub mod dkim;
+pub mod doctor;
 pub mod export;
+mod findings;
 pub mod flush;
 pub mod import;
 mod list;

@@ -210,3 +210,36 @@ async fn a_host_that_takes_so_many_messages_in_a_session_is_sent_no_more() {
     scene.quit().await;
     assert_eq!(scene.net.dialled().len(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_tried_again_keeps_its_signature_for_a_day() {
+    const LATER: &str = "S: 250 ok\nC: RCPT TO:<b@r.example>\nS: 250 ok\nC: DATA\nS: 354 go\nC: [body]\nS: 451 4.3.0 later\n";
+    let mail = "C: MAIL FROM:<a@s.example>\n";
+    let hello = "S: 220 mx\nC: EHLO relay.example\nS: 250 mx\n";
+    let tries = [mail, LATER].concat();
+    let mut scene = Scene::new(vec![talk(&[hello, &tries, &tries, &tries, BYE])]);
+    let pem = include_str!("../../../../../tests/golden/dkim/rsa.pem");
+    let domain = Domain::parse("s.example").unwrap();
+    scene.sign_with(Signer::from_pem(domain, "sel", pem).unwrap());
+    let id = scene.accept(&["b@r.example"]).await;
+    for hours in [0, 12, 13] {
+        tokio::time::advance(std::time::Duration::from_secs(3600 * hours)).await;
+        scene.work(id).await;
+    }
+    let times: Vec<String> = scene
+        .net
+        .bodies()
+        .iter()
+        .map(|body| signed_at(body))
+        .collect();
+    let noon = 1_795_348_800;
+    let next_day = noon + 25 * 3600;
+    assert_eq!(times, [noon, noon, next_day].map(|at| at.to_string()));
+    scene.quit().await;
+}
+
+/// The t= of the signature.
+fn signed_at(message: &str) -> String {
+    let (_, behind) = message.split_once(" t=").unwrap();
+    behind.split(';').next().unwrap().to_owned()
+}
