@@ -33,6 +33,7 @@ mod reload_keeps_the_old_on_error;
 mod rerouted;
 mod retries_on_schedule;
 mod route_with_login;
+mod route_with_token;
 mod show_says_why;
 mod source_is_suspended;
 mod stops_in_order;

@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("suppression", &["smtp", "observe"]),
     ("route", &["smtp", "observe"]),
     ("sts", &["route"]),
+    ("oauth", &["config", "route"]),
     (
         "doctor",
         &["smtp", "message", "config", "route", "sts", "deliver"],
@@ -47,6 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "suppression",
             "route",
             "sts",
+            "oauth",
             "observe",
         ],
     ),

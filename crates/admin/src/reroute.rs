@@ -154,6 +154,7 @@ mod tests {
             to: Vec::new(),
             name: relays.join(",").into(),
             via: relays.iter().filter_map(|r| Relay::parse(r)).collect(),
+            balance: relay_config::Balance::InOrder,
             tls: relay_policy::TlsRequirement::Verify,
             login: None,
         }];

@@ -10,6 +10,7 @@ use relay_policy::{Schedule, TlsRequirement};
 use relay_smtp::Domain;
 
 use crate::check::{self, Files};
+use crate::login::login;
 use crate::section::Section;
 use crate::settings::*;
 use crate::value::{
@@ -343,7 +344,8 @@ fn routes(root: &Section<'_>, files: &dyn Files) -> Vec<Route> {
         let to = table.required("to", list(domain_pattern));
         let via = table.required("via", list(host_port));
         let tls: Option<TlsRequirement> = table.optional("tls", word);
-        let login = check::login(&table, files);
+        let balance = table.value("balance", word);
+        let login = login(&table, files);
         let (Some(to), Some(via)) = (to, via) else {
             continue;
         };
@@ -357,6 +359,7 @@ fn routes(root: &Section<'_>, files: &dyn Files) -> Vec<Route> {
             to,
             name: Arc::from(names.join(",")),
             via,
+            balance,
             tls: tls.unwrap_or(default_tls),
             login,
         };

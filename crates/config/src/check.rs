@@ -7,10 +7,11 @@ use ipnet::IpNet;
 use relay_policy::{Schedule, Table, TlsRequirement};
 
 use crate::assemble::{Locality, is_local};
+use crate::login;
 use crate::parse::Mistake;
 use crate::section::Section;
 use crate::settings::{
-    AuthDemand, Config, ListenAddress, Listener, ListenerTls, Login, PolicyFiles, Route,
+    AuthDemand, Config, ListenAddress, Listener, ListenerTls, PolicyFiles, Route,
 };
 use crate::value::{path, text};
 
@@ -157,12 +158,17 @@ fn argon2_fields(hash: &str) -> Option<()> {
 }
 
 /// The first line of a file with a secret.
-fn secret(table: &Section<'_>, key: &str, path: &Path, files: &dyn Files) -> Option<String> {
+pub(crate) fn secret(
+    table: &Section<'_>,
+    key: &str,
+    path: &Path,
+    files: &dyn Files,
+) -> Option<String> {
     match files.read(path) {
         Ok(text) => {
             let line = text.lines().next().unwrap_or("").trim_end_matches('\r');
             if line.is_empty() {
-                table.refuse(key, "its first line is empty; write the password there");
+                table.refuse(key, "its first line is empty; write the secret there");
                 return None;
             }
             Some(line.to_owned())
@@ -269,31 +275,9 @@ fn table_address(listener: &Listener) -> String {
     }
 }
 
-/// `username` and `password_file`: both or none.
-pub(crate) fn login(table: &Section<'_>, files: &dyn Files) -> Option<Login> {
-    let username = table.optional("username", text);
-    let file = table.optional("password_file", path);
-    match (table.has("username"), table.has("password_file")) {
-        (true, false) => table.refuse(
-            "username",
-            "its password is missing; add password_file = \"...\"",
-        ),
-        (false, true) => table.refuse(
-            "password_file",
-            "whose password is it? Add username = \"...\"",
-        ),
-        (true, true) | (false, false) => {}
-    }
-    let password = secret(table, "password_file", &file?, files)?;
-    Some(Login {
-        username: username?,
-        password,
-    })
-}
-
 pub(crate) fn route(table: &Section<'_>, route: &Route, others: &[Route]) {
     if route.via.is_empty() {
-        for key in ["tls", "username", "password_file"] {
+        for key in ["tls", "balance"].into_iter().chain(login::KEYS) {
             if table.has(key) {
                 table.refuse(
                     key,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use relay_policy::TlsRequirement;
 
 use crate::settings::{
-    AddressFamily, AuthDemand, AuthInClear, BareLineEnds, HistoryKept, ListenerTls, LogFormat,
-    Pipelining, PrivateAddresses, SuppressionMode,
+    AddressFamily, AuthDemand, AuthInClear, Balance, BareLineEnds, HistoryKept, ListenerTls,
+    LogFormat, Pipelining, PrivateAddresses, SuppressionMode,
 };
 
 /// What an option takes.
@@ -35,6 +35,8 @@ pub enum Kind {
     SenderPattern,
     /// `smtp.example.com:587`
     HostPort,
+    /// `https://login.example.com/oauth2/token`
+    Endpoint,
     DkimSelector,
     /// `Content-Type`
     FieldName,
@@ -93,6 +95,7 @@ impl Kind {
             Kind::DomainPattern => "domain, `*.domain` (subdomains) or `*` (all)".into(),
             Kind::SenderPattern => "mail address, or `*@domain`".into(),
             Kind::HostPort => "host and port".into(),
+            Kind::Endpoint => "URL, `https://`, or `http://` to this host".into(),
             Kind::DkimSelector => "DNS labels".into(),
             Kind::FieldName => "name of a header field".into(),
             Kind::Rate => "rate such as `20/s`, `100/min`, `5000/h`, `10000/d`".into(),
@@ -142,6 +145,7 @@ impl Kind {
             | Kind::DomainPattern
             | Kind::SenderPattern
             | Kind::HostPort
+            | Kind::Endpoint
             | Kind::DkimSelector
             | Kind::FieldName
             | Kind::Rate
@@ -201,6 +205,11 @@ impl Word for AddressFamily {
         ("ipv4_only", AddressFamily::Ipv4Only),
         ("ipv6_only", AddressFamily::Ipv6Only),
     ];
+}
+
+impl Word for Balance {
+    const WORDS: &'static [(&'static str, Balance)] =
+        &[("in_order", Balance::InOrder), ("even", Balance::Even)];
 }
 
 impl Word for PrivateAddresses {

@@ -7,9 +7,11 @@
 mod assemble;
 pub mod check;
 pub mod effective;
+mod endpoint;
 pub mod kind;
 mod known;
 mod layer;
+mod login;
 pub mod lookup;
 pub mod options;
 pub mod parse;
@@ -20,5 +22,7 @@ pub mod settings;
 mod value;
 
 pub use check::{Files, NoFiles};
+pub use endpoint::{Endpoint, OauthClient, Scheme};
+pub use login::{Login, LoginSecret, Mechanisms};
 pub use parse::{Mistake, Source, load};
 pub use settings::*;

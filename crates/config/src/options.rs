@@ -6,10 +6,11 @@ use std::time::Duration;
 use relay_policy::TlsRequirement;
 
 use crate::kind::{Kind, words_of};
+use crate::login::Mechanisms;
 use crate::row::{Default, Row, Section, built, not_yet};
 use crate::settings::{
-    AddressFamily, AuthDemand, AuthInClear, BareLineEnds, HistoryKept, ListenerTls, LogFormat,
-    Pipelining, PrivateAddresses, SuppressionMode,
+    AddressFamily, AuthDemand, AuthInClear, Balance, BareLineEnds, HistoryKept, ListenerTls,
+    LogFormat, Pipelining, PrivateAddresses, SuppressionMode,
 };
 
 const fn seconds(count: u64) -> Duration {
@@ -635,8 +636,19 @@ pub const OPTIONS: &[Row] = &[
         Kind::List(&Kind::HostPort),
         Default::Required,
         "[\"smtp.upstream.example:587\", \"smtp2.upstream.example:465\"]",
-        "The relays, tried in this order; on port 465 TLS starts at once (RFC 8314). Empty: by the \
+        "The relays; on port 465 TLS starts at once (RFC 8314). Empty: by the \
          domain's own MX, an exception from a wider route.",
+    ),
+    built(
+        "route[].balance",
+        Kind::Word {
+            words: words_of::<Balance>,
+            not_yet: &[],
+        },
+        Default::Is("\"in_order\""),
+        "\"even\"",
+        "In which order the relays are tried. `in_order`: as `via` has them, the next one where one cannot be \
+         used. `even`: each session begins with another one, and the others stand in for it.",
     ),
     built(
         "route[].tls",
@@ -661,6 +673,62 @@ pub const OPTIONS: &[Row] = &[
         Default::Otherwise("no login"),
         "\"/etc/relayd/secrets.d/upstream\"",
         "A file whose first line is the password for `username`.",
+    ),
+    built(
+        "route[].auth",
+        Kind::Word {
+            words: words_of::<Mechanisms>,
+            not_yet: &[],
+        },
+        Default::Is("\"auto\""),
+        "\"plain\"",
+        "The mechanism of the login. `auto`: the best one that the relay offers: with a password SCRAM-SHA-256, \
+         PLAIN, LOGIN, with a token OAUTHBEARER, XOAUTH2.",
+    ),
+    built(
+        "route[].token_file",
+        Kind::Path,
+        Default::Otherwise("no login"),
+        "\"/run/relayd/secrets/upstream-token\"",
+        "A file whose first line is an OAuth 2.0 access token for `username`, in place of a password. It is read \
+         for each session: another program keeps it fresh.",
+    ),
+    built(
+        "route[].token_endpoint",
+        Kind::Endpoint,
+        Default::Otherwise("no login"),
+        "\"https://login.upstream.example/oauth2/token\"",
+        "Where access tokens for `username` are fetched (RFC 6749), before one expires and when the relay refuses \
+         one. With `refresh_token_file` by that token, without it in the client's own name.",
+    ),
+    built(
+        "route[].client_id",
+        Kind::Text,
+        Default::Otherwise("no login"),
+        "\"relayd\"",
+        "Our name at `token_endpoint`.",
+    ),
+    built(
+        "route[].client_secret_file",
+        Kind::Path,
+        Default::Otherwise("none"),
+        "\"/etc/relayd/secrets.d/upstream-client\"",
+        "A file whose first line is the secret of `client_id`.",
+    ),
+    built(
+        "route[].refresh_token_file",
+        Kind::Path,
+        Default::Otherwise("none"),
+        "\"/etc/relayd/secrets.d/upstream-refresh\"",
+        "A file whose first line is a refresh token. Where the endpoint gives another one in its place, that \
+         one is kept in state.dir, and used until another one stands in this file.",
+    ),
+    built(
+        "route[].scope",
+        Kind::Text,
+        Default::Otherwise("none"),
+        "\"https://outlook.office365.com/.default\"",
+        "What the token is to be good for, in the endpoint's words; several parted by spaces.",
     ),
     built(
         "limit[].to",

@@ -11,6 +11,8 @@ use ipnet::IpNet;
 use relay_policy::{Schedule, TlsRequirement};
 use relay_smtp::Domain;
 
+use crate::login::Login;
+
 /// Everything, with defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -245,10 +247,20 @@ pub struct Route {
     pub to: Vec<DomainPattern>,
     /// Its name as a next hop: `via` joined by commas.
     pub name: Arc<str>,
-    /// Tried in this order. Empty: the domain's own MX, an exception from a wider route.
+    /// Empty: the domain's own MX, an exception from a wider route.
     pub via: Vec<Relay>,
+    pub balance: Balance,
     pub tls: TlsRequirement,
     pub login: Option<Login>,
+}
+
+/// In which order the relays of a route are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// As `via` has them: the second one stands in for the first.
+    InOrder,
+    /// Each session begins with another one: all have about the same number of sessions.
+    Even,
 }
 
 #[derive(Clone, Debug)]
@@ -291,21 +303,6 @@ impl std::fmt::Display for Relay {
             Ok(address) => SocketAddr::new(address, self.port).fmt(f),
             Err(_) => write!(f, "{}:{}", self.host, self.port),
         }
-    }
-}
-
-#[derive(Clone)]
-pub struct Login {
-    pub username: String,
-    /// Read from `password_file`.
-    pub password: String,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login")
-            .field("username", &self.username)
-            .finish_non_exhaustive()
     }
 }
 

@@ -8,6 +8,7 @@ use config::{Value, ValueKind};
 use ipnet::IpNet;
 use relay_smtp::{Domain, Mailbox};
 
+use crate::endpoint::Endpoint;
 use crate::kind::{Kind, Word, duration_text, size_text, words_of};
 use crate::settings::{DomainPattern, ListenAddress, Rate, Relay};
 
@@ -204,6 +205,11 @@ pub(crate) fn host_port(value: &Value, _: &Kind) -> Read<Relay> {
             "not a host with a port; write smtp.example.com:587 or [2001:db8::1]:587",
         ),
     }
+}
+
+pub(crate) fn endpoint(value: &Value, _: &Kind) -> Read<Endpoint> {
+    let parsed: Result<Endpoint, _> = raw_text(value)?.parse();
+    parsed.or_else(|error| wrong(value, error.to_string()))
 }
 
 /// Labels of a DNS name under `_domainkey` (RFC 6376 section 3.1).

@@ -99,8 +99,20 @@ fn the_sample_without_its_comment_signs_is_right() {
         .lines()
         .filter(|line| !line.starts_with("# ") && *line != "#")
         .map(|line| line.strip_prefix('#').unwrap_or(line))
-        // A user has one of password_hash and password_file.
+        // A user has one of password_hash and password_file, a route one secret and the mechanism for it.
         .filter(|line| !line.starts_with("password_hash"))
+        .filter(|line| {
+            let key = line.split(' ').next().unwrap_or_default();
+            !matches!(
+                key,
+                "token_file"
+                    | "token_endpoint"
+                    | "client_id"
+                    | "client_secret_file"
+                    | "refresh_token_file"
+                    | "scope"
+            )
+        })
         .collect::<Vec<_>>()
         .join("\n");
     let config = load_text(&settings);
@@ -125,7 +137,26 @@ fn file_with(row: &Row, value: &str) -> String {
             ("via", "[\"a.example:25\"]"),
             ("password_file", "\"secrets\""),
         ],
-        "route[]" if key == "password_file" => &[
+        "route[]"
+            if matches!(
+                key,
+                "token_endpoint"
+                    | "client_id"
+                    | "client_secret_file"
+                    | "refresh_token_file"
+                    | "scope"
+            ) =>
+        {
+            &[
+                ("to", "[\"*\"]"),
+                ("via", "[\"a.example:25\"]"),
+                ("username", "\"app\""),
+                ("token_endpoint", "\"https://login.example/token\""),
+                ("client_id", "\"relayd\""),
+                ("refresh_token_file", "\"secrets\""),
+            ]
+        }
+        "route[]" if key == "password_file" || key == "token_file" => &[
             ("to", "[\"*\"]"),
             ("via", "[\"a.example:25\"]"),
             ("username", "\"app\""),

@@ -13,6 +13,7 @@ mod hosts;
 mod job;
 mod judge;
 pub mod link;
+mod login;
 mod next_hop;
 mod open;
 pub mod operator;

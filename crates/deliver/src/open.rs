@@ -6,17 +6,19 @@ use std::net::{IpAddr, SocketAddr};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use relay_config::{Config, PrivateAddresses};
+use relay_oauth::NoToken;
 use relay_policy::{TlsInUse, TlsRequirement};
 use relay_route::Candidate;
 use relay_route::next_hop::TlsStart;
 use relay_schedule::SourceChoice;
-use relay_smtp::client::{ClearAuth, End, Login, Pipelining, Secret, Setup, TlsPlan};
+use relay_smtp::client::{ClearAuth, End, Pipelining, Setup, TlsPlan};
 use relay_smtp::{Failure, NextHop, Phase};
 use rustls_pki_types::ServerName;
 use tokio::time::timeout;
 
 use crate::dial::{Stream, is_private};
 use crate::guard::Guard;
+use crate::login::{Credentials, credentials};
 use crate::settle::Said;
 use crate::tls::TlsError;
 use crate::wire::{Pause, Wire};
@@ -118,8 +120,26 @@ impl Target<'_> {
     /// in clear, and the host is remembered: nothing weaker than required comes of it.
     pub async fn open(&self) -> Result<Peer, Refusal> {
         self.check_address()?;
+        let login = credentials(self.world, self.config, self.hop).await;
+        let login =
+            login.map_err(|NoToken(words)| self.refusal(Phase::Auth, Failure::NoToken, words))?;
+        let refusal = match self.open_as(login.as_ref()).await {
+            Ok(peer) => return Ok(peer),
+            Err(refusal) => refusal,
+        };
+        let again = match login {
+            Some(login) => login.after(&refusal, self.world).await,
+            None => None,
+        };
+        match again {
+            Some(login) => self.open_as(Some(&login)).await,
+            None => Err(refusal),
+        }
+    }
+
+    async fn open_as(&self, login: Option<&Credentials<'_>>) -> Result<Peer, Refusal> {
         let plan = self.plan();
-        match (self.open_with(plan).await, plan) {
+        match (self.open_with(plan, login).await, plan) {
             (Ok(peer), _) => Ok(peer),
             (Err(OpenError::Refused(refusal)), _) => Err(refusal),
             (Err(OpenError::Tls(error)), TlsPlan::IfOffered) => {
@@ -128,7 +148,7 @@ impl Target<'_> {
                 self.world
                     .tls
                     .remember_plain(&self.candidate.host, self.world.clock.now());
-                self.open_with(TlsPlan::Never)
+                self.open_with(TlsPlan::Never, login)
                     .await
                     .map_err(|error| self.refusal_of(error))
             }
@@ -155,7 +175,11 @@ impl Target<'_> {
         }
     }
 
-    async fn open_with(&self, plan: TlsPlan) -> Result<Peer, OpenError> {
+    async fn open_with(
+        &self,
+        plan: TlsPlan,
+        login: Option<&Credentials<'_>>,
+    ) -> Result<Peer, OpenError> {
         let mut stream = self.dial().await?;
         let mut tls = None;
         if plan == TlsPlan::AlreadyOn {
@@ -163,7 +187,7 @@ impl Target<'_> {
             (stream, tls) = (encrypted, Some(agreed));
         }
         let timeouts = self.config.delivery.timeouts.clone();
-        let mut wire = Wire::new(stream, self.setup(plan), timeouts);
+        let mut wire = Wire::new(stream, self.setup(plan, login), timeouts);
         loop {
             match wire.run().await {
                 Pause::Ready => break,
@@ -263,23 +287,18 @@ impl Target<'_> {
         })
     }
 
-    fn setup(&self, tls: TlsPlan) -> Setup {
+    fn setup(&self, tls: TlsPlan, login: Option<&Credentials<'_>>) -> Setup {
         let route = match self.hop {
             NextHop::Relay(name) => self.config.route(name),
             NextHop::Domain(_) | NextHop::Address(_) => None,
         };
-        let login = route.and_then(|route| route.login.as_ref());
         // `tls = "none"` beside a password is the operator's word, and on loopback nobody listens.
         let in_clear = route.is_some_and(|route| route.tls == TlsRequirement::None)
             || self.address.ip().is_loopback();
         Setup {
             hostname: self.config.hostname.clone(),
             tls,
-            login: login.map(|login| Login {
-                username: login.username.clone(),
-                secret: Secret::Password(login.password.clone()),
-                nonce: nonce(),
-            }),
+            login: login.map(Credentials::login),
             clear_auth: match in_clear {
                 true => ClearAuth::Allowed,
                 false => ClearAuth::Never,
@@ -322,11 +341,6 @@ impl Target<'_> {
             tls,
         }
     }
-}
-
-/// For SCRAM: 128 bits that nobody can guess, as text without a comma.
-fn nonce() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }
 
 enum OpenError {

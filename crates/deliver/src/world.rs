@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use relay_config::Config;
+use relay_oauth::Tokens;
 use relay_observe::{Clock, Events};
 use relay_policy::Table;
 use relay_queue::Store;
@@ -29,6 +30,8 @@ pub struct World {
     pub tls: TlsClient,
     /// None: MTA-STS is not looked for.
     pub sts: Option<Arc<Sts>>,
+    /// Access tokens for relays with a login.
+    pub tokens: Tokens,
     pub homes: Homes,
     pub scope: SharedScope,
     /// Where what was learned of sites is kept over a restart; None: nowhere.

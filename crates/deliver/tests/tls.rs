@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use relay_config::{Config, DomainPattern, Login, Relay, Route};
+use relay_config::{Balance, Config, DomainPattern, Login, LoginSecret, Mechanisms, Relay, Route};
 use relay_deliver::World;
 use relay_deliver::dial::{Dialer, Dialing, TcpDialer};
 use relay_deliver::link::{FromSession, Link, ToSession};
@@ -193,6 +193,7 @@ impl Scene {
             dialer: Arc::new(To(self.address)),
             tls: TlsClient::with_roots(roots).unwrap(),
             sts: None,
+            tokens: Default::default(),
             homes: Default::default(),
             scope: Default::default(),
             sites_file: None,
@@ -212,10 +213,12 @@ impl Scene {
                 host: NAME.to_owned(),
                 port: self.port,
             }],
+            balance: Balance::InOrder,
             tls,
             login: Some(Login {
                 username: "app".to_owned(),
-                password: "secret".to_owned(),
+                secret: LoginSecret::Password("secret".to_owned()),
+                mechanisms: Mechanisms::Auto,
             }),
         }
     }

@@ -13,6 +13,7 @@ use relay_deliver::dial::{Dialer, TcpDialer, is_private};
 use relay_deliver::tls::TlsClient;
 use relay_deliver::{Delivery, World};
 use relay_doctor::Doctor;
+use relay_oauth::{Http, Tokens};
 use relay_observe::{Clock, Event, Events, history};
 use relay_queue::disk::{DiskStore, Options};
 use relay_queue::{Limits, Message, Store};
@@ -98,6 +99,7 @@ impl Running {
         let suppressions = open_suppressions(&config, clock, events.clone()).await?;
         let (resolver, dialer) = outside(&origin, &config, clock)?;
         let roots = relay_deliver::tls::roots(&settings.tls_roots);
+        let tokens = tokens(&config, resolver.clone(), roots.clone())?;
         let sts = policies(&config, resolver.clone(), roots.clone(), clock).await?;
         let doctor = Arc::new(Doctor {
             resolver: resolver.clone(),
@@ -114,6 +116,7 @@ impl Running {
             dialer,
             tls: TlsClient::with_roots(roots).map_err(StartError::System)?,
             sts,
+            tokens,
             homes: Default::default(),
             scope: Default::default(),
             sites_file: Some(config.state.dir.join("sites.json")),
@@ -367,6 +370,17 @@ async fn policies(
     opened
         .map(|sts| Some(Arc::new(sts)))
         .map_err(|error| StartError::System(format!("MTA-STS: {error}")))
+}
+
+/// For relays that want one. Refresh tokens that were exchanged are kept in the state directory.
+fn tokens(
+    config: &Config,
+    resolver: Arc<dyn Resolver>,
+    roots: rustls::RootCertStore,
+) -> Result<Tokens, StartError> {
+    let http = Http::new(resolver, roots).map_err(StartError::System)?;
+    let dir = config.state.dir.join("oauth");
+    Ok(Tokens::new(Arc::new(http), Some(dir)))
 }
 
 async fn start_admin(

@@ -12,4 +12,4 @@ pub mod settings;
 pub use dns::{AdBit, HickoryResolver};
 pub use next_hop::{Candidate, NoPlan, Plan, Router, TlsStart};
 pub use resolver::{Dnssec, Lookup, MxRecord, Resolver, Tlsa, TlsaRecord};
-pub use settings::{AddressFamily, RouteSettings};
+pub use settings::{AddressFamily, Balance, Relays, RouteSettings};

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::cache::Cache;
 use crate::resolver::{Lookup, MxRecord, Resolver, Tlsa};
-use crate::settings::{AddressFamily, RouteSettings};
+use crate::settings::{AddressFamily, Balance, RouteSettings};
 
 /// How long the hosts of a domain are remembered here; the resolver keeps the records' own TTL.
 const PLAN_KEPT: Duration = Duration::from_secs(60);
@@ -197,10 +197,17 @@ impl Router {
         let settings = self.settings.load();
         let of_route = settings.relays.get(name);
         let candidates: Vec<Candidate> = match of_route {
-            Some(relays) => relays
-                .iter()
-                .map(|(host, port)| relay_candidate(host, *port))
-                .collect(),
+            Some(relays) => {
+                let hosts = relays.hosts.iter();
+                let mut candidates: Vec<Candidate> = hosts
+                    .map(|(host, port)| relay_candidate(host, *port))
+                    .collect();
+                match relays.balance {
+                    Balance::InOrder => {}
+                    Balance::Even => candidates.shuffle(&mut *lock(&self.rng)),
+                }
+                candidates
+            }
             // Where an operator has rerouted mail to.
             None => single_relay(name).into_iter().collect(),
         };

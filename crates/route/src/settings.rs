@@ -8,9 +8,8 @@ pub struct RouteSettings {
     pub port: u16,
     /// Our own name: found in a list of MX hosts, it cuts the list there.
     pub hostname: String,
-    /// The relays of each `[[route]]` by its name, in the order in which they are tried: a host name
-    /// or an address, and the port.
-    pub relays: BTreeMap<String, Vec<(String, u16)>>,
+    /// The relays of each `[[route]]` by its name.
+    pub relays: BTreeMap<String, Relays>,
     pub family: AddressFamily,
 }
 
@@ -24,6 +23,22 @@ impl RouteSettings {
             family: AddressFamily::Ipv4First,
         }
     }
+}
+
+/// The relays of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relays {
+    /// A host name or an address, and the port.
+    pub hosts: Vec<(String, u16)>,
+    pub balance: Balance,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// They are tried as they stand.
+    InOrder,
+    /// Each plan has another order.
+    Even,
 }
 
 /// Which addresses of a host are used, and in which order.

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::phase::Phase;
 use crate::reply::{Reply, ReplyClass, ReplyParser};
 
+pub use auth::Mechanism;
 use transaction::Running;
 pub use transaction::{Outcome, Transaction};
 
@@ -47,6 +48,8 @@ pub enum TlsPlan {
 pub struct Login {
     pub username: String,
     pub secret: Secret,
+    /// None: the best one of those that are offered and fit the secret.
+    pub only: Option<Mechanism>,
     /// Printable, without a comma, never used before: SCRAM is no better than it.
     pub nonce: String,
 }

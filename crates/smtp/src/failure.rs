@@ -49,6 +49,8 @@ pub enum Failure {
     AuthNotOffered,
     /// The host did not prove that it knows the password (RFC 5802), or its challenge is not to be answered.
     LoginFailed,
+    /// The login needs an access token, and there is none: the endpoint does not give one out.
+    NoToken,
     /// The message needs SMTPUTF8 (RFC 6531) and the host does not offer it.
     Utf8NotOffered,
     /// The message is larger than the SIZE the host announced (RFC 1870).
@@ -67,7 +69,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub const ALL: [Failure; 28] = [
+    pub const ALL: [Failure; 29] = [
         Failure::NoSuchDomain,
         Failure::NullMx,
         Failure::NoAddress,
@@ -89,6 +91,7 @@ impl Failure {
         Failure::StsCertificate,
         Failure::AuthNotOffered,
         Failure::LoginFailed,
+        Failure::NoToken,
         Failure::Utf8NotOffered,
         Failure::TooBigForHost,
         Failure::CannotConvert,
@@ -122,6 +125,7 @@ impl Failure {
             Failure::StsCertificate => "sts-certificate",
             Failure::AuthNotOffered => "auth-not-offered",
             Failure::LoginFailed => "login-failed",
+            Failure::NoToken => "no-token",
             Failure::Utf8NotOffered => "utf8-not-offered",
             Failure::TooBigForHost => "too-big-for-host",
             Failure::CannotConvert => "cannot-convert",

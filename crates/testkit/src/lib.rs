@@ -12,6 +12,7 @@ pub mod network;
 pub mod policy_host;
 pub mod relay;
 pub mod signed_dns;
+pub mod token_host;
 pub mod wait;
 
 pub use client::{Client, Offer};
@@ -22,4 +23,5 @@ pub use network::{Network, free_port};
 pub use policy_host::PolicyHost;
 pub use relay::{Relay, Started};
 pub use signed_dns::{SignedDns, SignedZone, Signing};
+pub use token_host::TokenHost;
 pub use wait::{until, within_patience};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use relay_config::{AddressFamily, Config, EffectiveLimits};
+use relay_config::{AddressFamily, Balance, Config, EffectiveLimits};
 use relay_queue::{Message, State};
-use relay_route::RouteSettings;
+use relay_route::{Relays, RouteSettings};
 use relay_schedule::{Job, Limits, SiteId};
 use relay_smtp::{NextHop, ReversePath};
 
@@ -88,7 +88,14 @@ pub fn route_settings(config: &Config) -> RouteSettings {
                 .via
                 .iter()
                 .map(|relay| (relay.host.clone(), relay.port));
-            (route.name.to_string(), relays.collect())
+            let relays = Relays {
+                hosts: relays.collect(),
+                balance: match route.balance {
+                    Balance::InOrder => relay_route::Balance::InOrder,
+                    Balance::Even => relay_route::Balance::Even,
+                },
+            };
+            (route.name.to_string(), relays)
         })
         .collect();
     RouteSettings {

@@ -172,6 +172,7 @@ fn world() -> Arc<World> {
         dialer: Arc::new(TcpDialer),
         tls: TlsClient::with_roots(rustls::RootCertStore::empty()).unwrap(),
         sts: None,
+        tokens: Default::default(),
         homes: Default::default(),
         scope: Default::default(),
         sites_file: None,
@@ -466,6 +467,7 @@ async fn a_reload_takes_waiting_messages_to_their_new_next_hop() {
             host: "up.test".to_owned(),
             port: 587,
         }],
+        balance: relay_config::Balance::InOrder,
         tls: TlsRequirement::Opportunistic,
         login: None,
     });

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::resolver::Later;
+use crate::settings::Relays;
 
 /// A zone: `example.test MX 10 mx.example.test`, `NAME A ADDRESS`, `NAME FAILS`, `NAME EXISTS`.
 #[derive(Default)]
@@ -72,7 +73,10 @@ fn settings() -> RouteSettings {
     let mut settings = RouteSettings::for_host("Relay.ours.test");
     settings.relays.insert(
         "up.test:587,192.0.2.9:465".to_owned(),
-        vec![("Up.test".to_owned(), 587), ("192.0.2.9".to_owned(), 465)],
+        Relays {
+            hosts: vec![("Up.test".to_owned(), 587), ("192.0.2.9".to_owned(), 465)],
+            balance: Balance::InOrder,
+        },
     );
     settings
 }
@@ -221,6 +225,28 @@ async fn answers_are_remembered_for_a_while_and_forgotten_at_a_reload() {
     router.reload(settings());
     router.plan(&domain("d.test")).await.unwrap();
     assert_eq!(asked(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn balanced_relays_take_the_first_place_about_equally_often() {
+    let mut settings = settings();
+    let hosts = ["a.test", "b.test", "c.test"];
+    let relays = Relays {
+        hosts: hosts.map(|host| (host.to_owned(), 587)).to_vec(),
+        balance: Balance::Even,
+    };
+    settings.relays.insert("three".to_owned(), relays);
+    let router = Router::with_seed(Zone::of(&[]), settings, 1);
+    let mut first = std::collections::BTreeMap::new();
+    for _ in 0..300 {
+        let plan = router.plan(&NextHop::Relay("three".into())).await.unwrap();
+        assert_eq!(
+            (plan.site.as_str(), plan.candidates.len()),
+            ("relay:three", 3)
+        );
+        *first.entry(plan.candidates[0].host.clone()).or_insert(0) += 1;
+    }
+    assert!(hosts.iter().all(|host| first[*host] > 70), "{first:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,8 +16,9 @@ use crate::scram::First;
 const WITH_PASSWORD: [Mechanism; 3] = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
 const WITH_TOKEN: [Mechanism; 2] = [Mechanism::OauthBearer, Mechanism::Xoauth2];
 
+/// How a name and a secret are said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mechanism {
+pub enum Mechanism {
     ScramSha256,
     Plain,
     Login,
@@ -73,13 +74,15 @@ impl Session {
             return self
                 .no_auth("the session is not encrypted and the password is not sent in clear");
         }
-        let known: &[Mechanism] = match login.secret {
+        let fitting: &[Mechanism] = match login.secret {
             Secret::Password(_) => &WITH_PASSWORD,
             Secret::Token(_) => &WITH_TOKEN,
         };
-        self.mechanisms = self.offered_of(known);
+        let wanted = |one: &Mechanism| login.only.is_none_or(|only| only == *one);
+        let known: Vec<Mechanism> = fitting.iter().copied().filter(wanted).collect();
+        self.mechanisms = self.offered_of(&known);
         if self.mechanisms.is_empty() {
-            return self.nothing_offered(known);
+            return self.nothing_offered(&known);
         }
         self.next_mechanism();
     }

@@ -53,6 +53,7 @@ fn what_debug_shows_of_a_session_and_its_steps_is_no_password() {
     setup.login = Some(Login {
         username: "app".to_owned(),
         secret: Secret::Password("pencil".to_owned()),
+        only: None,
         nonce: "n".to_owned(),
     });
     let mut session = Session::new(setup);
@@ -305,6 +306,7 @@ fn set_up(setup: &mut Setup, line: &str) {
                 setup.login = Some(Login {
                     username: "app".to_owned(),
                     secret: Secret::Password("secret".to_owned()),
+                    only: None,
                     nonce: "rOprNGfwEbeRWgbNEkqO".to_owned(),
                 });
             }
@@ -313,6 +315,7 @@ fn set_up(setup: &mut Setup, line: &str) {
                 setup.login = Some(Login {
                     username: "user".to_owned(),
                     secret: Secret::Password("pencil".to_owned()),
+                    only: None,
                     nonce: "rOprNGfwEbeRWgbNEkqO".to_owned(),
                 });
             }
@@ -320,6 +323,7 @@ fn set_up(setup: &mut Setup, line: &str) {
                 setup.login = Some(Login {
                     username: "app@x.example".to_owned(),
                     secret: Secret::Token("t0ken".to_owned()),
+                    only: None,
                     nonce: "x".to_owned(),
                 });
             }
@@ -327,6 +331,7 @@ fn set_up(setup: &mut Setup, line: &str) {
                 setup.login = Some(Login {
                     username: "app".to_owned(),
                     secret: Secret::Password("x".repeat(400)),
+                    only: None,
                     nonce: "x".to_owned(),
                 });
             }

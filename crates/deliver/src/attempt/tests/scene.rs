@@ -266,6 +266,7 @@ impl Scene {
             dialer: net.clone(),
             tls: TlsClient::with_roots(rustls::RootCertStore::empty()).unwrap(),
             sts: None,
+            tokens: Default::default(),
             homes: Default::default(),
             scope: Default::default(),
             sites_file: None,
