@@ -16,14 +16,18 @@ const WELL: usize = 1;
 const DEAD: std::ops::Range<usize> = 2..12;
 const BULK: usize = 0;
 const OTHER: usize = 1;
+/// The mailing is the bulk sender's stream 0.
+const RECEIPTS: usize = 1;
 
-/// How long single messages of another sender took, with the mailing in the queue.
+/// How long single messages took, with the mailing in the queue.
 #[derive(Debug)]
 pub struct Waits {
     pub to_the_well_site: SignedDuration,
     pub to_the_slow_site: SignedDuration,
     /// Messages of the mailing that went to the slow site while that one waited.
     pub overtaken_by: usize,
+    /// One that the sender of the mailing sends from another address, which is large, too.
+    pub of_the_same_sender: SignedDuration,
 }
 
 pub fn play(seed: u64) -> Waits {
@@ -57,10 +61,14 @@ pub fn play(seed: u64) -> Waits {
     let to_the_well_site = until_tried(&mut world, well, start);
     let slow = world.submit(OTHER, &[(SLOW, 1)]);
     let to_the_slow_site = until_tried(&mut world, slow, start);
+    let overtaken_by = finished(&world) - before;
+    let same = world.submit_in(BULK, RECEIPTS, 1 << 20, &[(SLOW, MESSAGES)]);
+    let of_the_same_sender = until_tried(&mut world, same, start);
     Waits {
         to_the_well_site,
         to_the_slow_site,
-        overtaken_by: finished(&world) - before,
+        overtaken_by,
+        of_the_same_sender,
     }
 }
 

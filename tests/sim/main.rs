@@ -41,6 +41,7 @@ fn a_mailing_of_50_000_to_a_slow_site_delays_nobody_else() {
     let minute = SignedDuration::from_secs(60);
     assert!(waits.to_the_slow_site <= minute, "{waits:?}");
     assert!(waits.overtaken_by <= 5, "{waits:?}");
+    assert!(waits.of_the_same_sender <= minute, "{waits:?}");
 }
 
 #[test]

@@ -13,6 +13,9 @@ pub struct Mail {
     pub arrived: Timestamp,
     pub deadline: Timestamp,
     pub sender: usize,
+    /// Which of its mail: a mailing, or receipts.
+    pub stream: usize,
+    pub bytes: u64,
     pub recipients: Vec<Recipient>,
 }
 

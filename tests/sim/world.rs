@@ -155,11 +155,24 @@ impl World {
 
     /// Takes one message; `recipients` are next hops and mailboxes.
     pub fn submit(&mut self, sender: usize, recipients: &[(usize, u32)]) -> QueueId {
+        self.submit_in(sender, 0, 10_000, recipients)
+    }
+
+    /// The same, in one of the sender's streams.
+    pub fn submit_in(
+        &mut self,
+        sender: usize,
+        stream: usize,
+        bytes: u64,
+        recipients: &[(usize, u32)],
+    ) -> QueueId {
         let age = SignedDuration::try_from(self.judge.age_max()).unwrap();
         let mail = Mail {
             arrived: self.now,
             deadline: self.now + age,
             sender,
+            stream,
+            bytes,
             recipients: recipients
                 .iter()
                 .map(|&(hop, mailbox)| Recipient {
@@ -179,7 +192,9 @@ impl World {
 
     fn add_jobs(&mut self, id: QueueId) {
         let mail = self.store.mail(id);
-        let (deadline, sender) = (mail.deadline, Arc::from(format!("sender{}", mail.sender)));
+        let (deadline, bytes) = (mail.deadline, mail.bytes);
+        let sender: Arc<str> = Arc::from(format!("sender{}", mail.sender));
+        let stream: Arc<str> = Arc::from(format!("stream{}", mail.stream));
         for (hop, due) in self.store.hops(id) {
             self.tell(Event::Add(Job {
                 id,
@@ -187,6 +202,8 @@ impl World {
                 due,
                 deadline,
                 sender: Arc::clone(&sender),
+                stream: Arc::clone(&stream),
+                bytes,
             }));
         }
     }

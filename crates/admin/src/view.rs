@@ -328,6 +328,9 @@ pub struct SiteStatus {
     /// What the site has taught us.
     #[serde(default)]
     pub learned: Vec<LearnedView>,
+    /// Those of its hosts that are passed over or tried last.
+    #[serde(default)]
+    pub hosts: Vec<HostStatus>,
     /// The rule behind a suspension or a slow-down.
     pub why: Option<String>,
     /// What the rule in `why` says about itself.
@@ -344,6 +347,19 @@ pub struct SourceStatus {
     /// None: until a probe went well.
     pub until: Option<Timestamp>,
     pub rule: String,
+}
+
+/// One host that was of no use lately.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostStatus {
+    pub host: String,
+    pub address: String,
+    /// dead or tried last.
+    pub state: String,
+    /// A dead one is probed then.
+    pub until: Option<Timestamp>,
+    /// What it came to.
+    pub why: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 //! may try no more. What a reply means is `judge`'s part, writing it down is `settle`'s.
 
 mod conclude;
+mod known;
 mod one_try;
 mod ready;
 mod tell;

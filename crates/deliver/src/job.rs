@@ -10,7 +10,7 @@ use relay_message::header;
 use relay_policy::TlsRequirement;
 use relay_queue::{Body, Message, State, StoreError};
 use relay_schedule::scheduler::SiteNews;
-use relay_schedule::{Dispatch, Report, SourceChoice};
+use relay_schedule::{Dispatch, Reach, Report, SourceChoice};
 use relay_smtp::client::Transaction;
 use relay_smtp::envelope::{Recipient, Ret};
 use relay_smtp::{Host, NextHop, QueueId};
@@ -33,6 +33,8 @@ pub(crate) struct Job {
     pub recipients_max: u32,
     /// Which local addresses the scheduler allows.
     pub sources: SourceChoice,
+    /// Whether hosts that are known to be dead are tried, too.
+    pub reach: Reach,
 }
 
 /// Which recipients a dispatch is about.
@@ -58,6 +60,7 @@ impl Job {
             as_of,
             recipients_max,
             sources,
+            reach,
         } = dispatch;
         let message = match world.store.message(*id).await {
             Ok(Some(message)) if !message.finished() => message,
@@ -99,6 +102,7 @@ impl Job {
             due,
             recipients_max: *recipients_max,
             sources: sources.clone(),
+            reach: *reach,
         })
     }
 

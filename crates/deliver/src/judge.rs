@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use relay_policy::{Category, Context, Decision, OnFlow, Stimulus, TlsInUse, decide};
 use relay_schedule::scheduler::SiteNews;
-use relay_smtp::Failure;
 use relay_smtp::client::Outcome;
 use relay_smtp::extension::Offered;
+use relay_smtp::{Failure, Phase};
 
 use crate::job::Job;
 use crate::link::Flow;
@@ -132,6 +132,27 @@ pub(crate) fn news_of(refusal: &Refusal, decision: &Decision) -> SiteNews {
         ) => SiteNews::Neutral,
         (Said::Reply(_), Category::TooManyConnections | Category::RateLimited) => SiteNews::Crowded,
         (Said::Reply(_) | Said::Failure { .. }, _) => SiteNews::Unreachable,
+    }
+}
+
+/// What it says of the site that an attempt has found no host to dial: DNS says nothing of the hosts, and that all
+/// of them are known to be dead counts like one more failure.
+pub(crate) fn news_without_host(refusal: &Refusal, before: SiteNews) -> SiteNews {
+    match (refusal.phase, before) {
+        (Phase::Dns, _) | (_, SiteNews::Good | SiteNews::Crowded | SiteNews::Unreachable) => before,
+        (
+            Phase::Connect
+            | Phase::Banner
+            | Phase::Ehlo
+            | Phase::Starttls
+            | Phase::Auth
+            | Phase::Mail
+            | Phase::Rcpt
+            | Phase::Data
+            | Phase::Body
+            | Phase::Quit,
+            SiteNews::Neutral,
+        ) => SiteNews::Unreachable,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod dane;
 pub mod dial;
 mod guard;
 pub mod homes;
+pub mod host_memory;
 mod hosts;
 mod job;
 mod judge;
@@ -31,6 +32,7 @@ pub mod tls;
 mod wire;
 pub mod world;
 
+pub use host_memory::HostTrouble;
 pub use next_hop::next_hop;
 pub use relay_schedule::SourceState;
 pub use run::{Delivery, SiteView};

@@ -218,7 +218,7 @@ impl Target<'_> {
 
     /// The sender of a message chooses its recipients' domains, and so whose MX records are asked:
     /// they must not lead into our own network. A relay was chosen by the operator.
-    fn check_address(&self) -> Result<(), Refusal> {
+    pub fn check_address(&self) -> Result<(), Refusal> {
         let allowed = match (self.hop, self.config.delivery.private_addresses) {
             (NextHop::Relay(_), _) | (_, PrivateAddresses::Allowed) => true,
             (NextHop::Domain(_) | NextHop::Address(_), PrivateAddresses::Refused) => false,

@@ -21,6 +21,7 @@ use relay_smtp::{NextHop, QueueId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::attempt;
+use crate::host_memory::HostTrouble;
 use crate::link::{FromSession, Link};
 use crate::world::World;
 use dispatcher::Dispatcher;
@@ -81,6 +82,8 @@ pub struct SiteView {
     pub recipients_per_transaction: u32,
     /// What the site has taught us, in words, and until when that holds.
     pub learned: Vec<(String, Timestamp)>,
+    /// Those of its hosts that are passed over or tried last.
+    pub hosts: Vec<HostTrouble>,
 }
 
 /// What the dispatcher is asked to do. Each answer comes once it is done.
@@ -356,6 +359,7 @@ impl From<SiteState> for SiteView {
             messages_per_connection: state.messages_per_connection,
             recipients_per_transaction: state.recipients_per_transaction,
             learned: Vec::new(),
+            hosts: Vec::new(),
         }
     }
 }

@@ -15,6 +15,7 @@ use relay_suppression::Suppressions;
 
 use crate::dial::Dialer;
 use crate::homes::Homes;
+use crate::host_memory::HostMemory;
 use crate::scope::SharedScope;
 use crate::sign::Signers;
 use crate::tls::TlsClient;
@@ -33,6 +34,7 @@ pub struct World {
     /// Access tokens for relays with a login.
     pub tokens: Tokens,
     pub homes: Homes,
+    pub hosts: HostMemory,
     pub scope: SharedScope,
     /// Where what was learned of sites is kept over a restart; None: nowhere.
     pub sites_file: Option<PathBuf>,

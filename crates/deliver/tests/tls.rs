@@ -22,7 +22,7 @@ use relay_queue::memory::MemoryStore;
 use relay_queue::{Arrival, NewMessage, RecipientState, State, Store};
 use relay_route::resolver::Later;
 use relay_route::{Lookup, MxRecord, Resolver, Router};
-use relay_schedule::{Dispatch, SessionId, SiteId, SourceChoice};
+use relay_schedule::{Dispatch, Reach, SessionId, SiteId, SourceChoice};
 use relay_smtp::{Envelope, Mailbox, NextHop, Phase, Recipient, ReversePath};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
@@ -169,6 +169,7 @@ impl Scene {
             as_of: Timestamp::MAX,
             recipients_max: 100,
             sources: SourceChoice::default(),
+            reach: Reach::All,
         };
         to.send(ToSession::Work(dispatch)).await.unwrap();
         while !matches!(from.recv().await, Some(FromSession::Settled { .. })) {}
@@ -195,6 +196,7 @@ impl Scene {
             sts: None,
             tokens: Default::default(),
             homes: Default::default(),
+            hosts: Default::default(),
             scope: Default::default(),
             sites_file: None,
             settings: ArcSwap::from_pointee(Settings {

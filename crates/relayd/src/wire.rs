@@ -118,6 +118,7 @@ impl Running {
             sts,
             tokens,
             homes: Default::default(),
+            hosts: Default::default(),
             scope: Default::default(),
             sites_file: Some(config.state.dir.join("sites.json")),
             settings: ArcSwap::from_pointee(relay_deliver::world::Settings {

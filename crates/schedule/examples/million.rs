@@ -35,6 +35,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             due: now + SignedDuration::from_secs(60 + (n as i64 * 7919) % 86_400),
             deadline: now + SignedDuration::from_hours(120),
             sender: Arc::clone(&sender),
+            stream: Arc::from(""),
+            bytes: 1000,
         };
         scheduler.handle(Event::Add(job), now, &mut actions);
     }

@@ -44,6 +44,11 @@ impl Health {
         }
     }
 
+    /// It was suspended, and what goes there now is a probe.
+    pub(crate) fn is_probing(&self) -> bool {
+        self.failures >= FAILURES_MAX
+    }
+
     /// Why the site is suspended.
     pub(crate) fn words(&self) -> String {
         match &self.rule {

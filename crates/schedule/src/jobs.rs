@@ -1,29 +1,31 @@
 //! All jobs, small: one slot each, and the order in which waiting ones become due.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use relay_smtp::QueueId;
 
 use crate::order::Order;
+use crate::ready::Lane;
+use crate::senders::{Senders, StreamRef};
 use crate::time::Micros;
 use crate::waiting::{Turn, Waiting};
 
 pub(crate) type JobRef = u32;
 pub(crate) type HopRef = u32;
-pub(crate) type SenderRef = u32;
 
-/// One job in 40 bytes; next hop and sender are numbers.
+/// One job in 40 bytes; next hop and stream are numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     pub(crate) id: QueueId,
     pub(crate) due: Micros,
     pub(crate) deadline: Micros,
     pub(crate) hop: HopRef,
-    pub(crate) sender: SenderRef,
+    pub(crate) stream: StreamRef,
     pub(crate) turn: Turn,
     pub(crate) place: Place,
     pub(crate) urge: Urge,
+    /// So many seconds later it counts as having come, for its size.
+    pub(crate) later: u16,
 }
 
 /// Where a job is. It is in exactly one place.
@@ -49,6 +51,13 @@ pub(crate) enum Urge {
     /// Was flushed, and its site still is not there: it waits with the others until the site is back,
     /// and all its recipients are meant then.
     WasFlushed,
+}
+
+/// Where a job comes from, and how late it counts as having come.
+pub(crate) struct Origin<'a> {
+    pub(crate) sender: &'a Arc<str>,
+    pub(crate) stream: &'a Arc<str>,
+    pub(crate) later: u16,
 }
 
 /// The jobs by (message, next hop), and the waiting ones by time.
@@ -82,6 +91,13 @@ impl Jobs {
         &mut self.slots[job as usize]
     }
 
+    /// Where it stands in its site's lists.
+    pub(crate) fn lane(&self, job: JobRef) -> Lane {
+        let slot = self.slot(job);
+        let sender = self.senders.sender(slot.stream);
+        Lane::new(sender, slot.stream, slot.id, slot.later)
+    }
+
     pub(crate) fn find(&self, id: QueueId, hop: HopRef) -> Option<JobRef> {
         self.order.find((id, hop), &self.slots)
     }
@@ -104,7 +120,7 @@ impl Jobs {
         hop: HopRef,
         due: Micros,
         deadline: Micros,
-        sender: &Arc<str>,
+        origin: &Origin<'_>,
     ) -> JobRef {
         if self.of(id).next().is_none() {
             self.messages += 1;
@@ -114,10 +130,11 @@ impl Jobs {
             due,
             deadline,
             hop,
-            sender: self.senders.intern(sender),
+            stream: self.senders.intern(origin.sender, origin.stream),
             turn: Turn::NONE,
             place: Place::Waiting,
             urge: Urge::Normal,
+            later: origin.later,
         };
         let job = match self.free.pop() {
             Some(job) => {
@@ -140,8 +157,8 @@ impl Jobs {
         self.put(job, Place::Free);
         self.order.remove(job, &self.slots);
         let slot = &self.slots[job as usize];
-        let (id, sender) = (slot.id, slot.sender);
-        self.senders.release(sender);
+        let (id, stream) = (slot.id, slot.stream);
+        self.senders.release(stream);
         self.free.push(job);
         if self.of(id).next().is_none() {
             self.messages -= 1;
@@ -201,45 +218,6 @@ impl Jobs {
     }
 }
 
-/// Senders as numbers, kept while a job has them.
-#[derive(Debug, Default)]
-struct Senders {
-    numbers: HashMap<Arc<str>, SenderRef>,
-    names: Vec<(Arc<str>, u32)>,
-    free: Vec<SenderRef>,
-}
-
-impl Senders {
-    fn intern(&mut self, name: &Arc<str>) -> SenderRef {
-        if let Some(&number) = self.numbers.get(name) {
-            self.names[number as usize].1 += 1;
-            return number;
-        }
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.names[number as usize] = (Arc::clone(name), 1);
-                number
-            }
-            None => {
-                self.names.push((Arc::clone(name), 1));
-                SenderRef::try_from(self.names.len() - 1).expect("memory ends before 2^32 senders")
-            }
-        };
-        self.numbers.insert(Arc::clone(name), number);
-        number
-    }
-
-    fn release(&mut self, number: SenderRef) {
-        let (name, uses) = &mut self.names[number as usize];
-        *uses -= 1;
-        if *uses == 0 {
-            self.numbers.remove(name);
-            *name = Arc::from("");
-            self.free.push(number);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -271,6 +249,12 @@ mod tests {
         let rng = &mut StdRng::seed_from_u64(7);
         let (mut jobs, mut model) = (Jobs::default(), Model::default());
         let sender: Arc<str> = Arc::from("a@x.test");
+        let (sender, stream, later) = (&sender, &sender, 0);
+        let origin = Origin {
+            sender,
+            stream,
+            later,
+        };
         for step in 0..60_000_u64 {
             let grows = step < 30_000;
             // Mostly behind all others, sometimes in their midst.
@@ -283,7 +267,7 @@ mod tests {
             let due = rng.random_range(0..500);
             match (rng.random_range(0..10), model.keys.get(&(id, hop)).copied()) {
                 (0..5, None) if grows => {
-                    let job = jobs.insert(id, hop, due, due, &sender);
+                    let job = jobs.insert(id, hop, due, due, &origin);
                     model.keys.insert((id, hop), job);
                     model.waiting.insert((due, job));
                 }

@@ -11,8 +11,9 @@ mod order;
 mod pause;
 mod pump;
 pub mod rate;
-pub mod ready;
+mod ready;
 pub mod scheduler;
+mod senders;
 mod sessions;
 mod site;
 pub mod sources;
@@ -23,8 +24,8 @@ pub mod window;
 
 pub use kept::{Kept, KeptPause, KeptSlow};
 pub use scheduler::{
-    Action, Dispatch, Event, FlushSelection, Job, Limits, Report, Scheduler, SessionId, Settings,
-    SiteId, SiteNews,
+    Action, Dispatch, Event, FlushSelection, Job, Limits, Reach, Report, Scheduler, SessionId,
+    Settings, SiteId, SiteNews,
 };
 pub use sources::SourceChoice;
 pub use why::{Blocked, SiteState, SourceState};

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::jobs::{JobRef, Place, Urge};
 use crate::scheduler::{
-    Action, Afterwards, Connection, Dispatch, Scheduler, Session, SessionId, Stage,
+    Action, Afterwards, Connection, Dispatch, Reach, Scheduler, Session, SessionId, Stage,
 };
 use crate::site::{Connected, Gate, Queued, SiteRef};
 use crate::sources::SourceChoice;
@@ -140,12 +140,17 @@ impl Scheduler {
         let slot = self.jobs.slot(job);
         let hop = self.hops.get(slot.hop)?;
         let site = hop.site.and_then(|site| self.sites.get(&site));
+        let probe = site.is_some_and(|site| site.health.is_probing());
         Some(Dispatch {
             id: slot.id,
             hop: hop.name.clone(),
             as_of,
             recipients_max: site.map_or(1, |site| site.limits.recipients_per_transaction.max(1)),
             sources,
+            reach: match as_of == Timestamp::MAX || probe {
+                true => Reach::All,
+                false => Reach::Living,
+            },
         })
     }
 

@@ -1,18 +1,53 @@
-//! Jobs that are due, in the order in which a site's sessions get them: round robin over the
-//! senders, and of each sender the oldest message first.
+//! Jobs that are due, in the order in which a site's sessions get them: round robin over the senders,
+//! of each sender over its streams, and of each stream the oldest message first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use relay_smtp::QueueId;
 
-use crate::jobs::{JobRef, SenderRef};
+use crate::jobs::JobRef;
+use crate::senders::{SenderRef, StreamRef};
 
-/// A bulk mailing of one sender takes every other turn at most when another sender has mail.
+/// A large message counts as if it had come later: a second for each so many bytes,
+const BYTES_A_SECOND: u64 = 100 << 10;
+/// and never more than this. So small ones go before it, but only those that came within this time:
+/// it does not starve.
+const LATER_MAX_SECONDS: u16 = 300;
+
+/// How much later a message of this size counts as having come, in seconds.
+pub(crate) fn later_by(bytes: u64) -> u16 {
+    let seconds = u16::try_from(bytes / BYTES_A_SECOND).unwrap_or(u16::MAX);
+    seconds.min(LATER_MAX_SECONDS)
+}
+
+/// Where a job stands among the others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lane {
+    pub(crate) sender: SenderRef,
+    pub(crate) stream: StreamRef,
+    /// The id that a small message would have in its place.
+    pub(crate) rank: QueueId,
+}
+
+impl Lane {
+    pub(crate) fn new(sender: SenderRef, stream: StreamRef, id: QueueId, later: u16) -> Lane {
+        let rank = match later {
+            0 => id,
+            seconds => QueueId::first_of(id.unix_ms() + u64::from(seconds) * 1000, 0),
+        };
+        Lane {
+            sender,
+            stream,
+            rank,
+        }
+    }
+}
+
+/// A bulk mailing of one sender takes every other turn at most when another sender, or another stream
+/// of the same one, has mail.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ready {
-    lanes: BTreeMap<SenderRef, BTreeSet<(QueueId, JobRef)>>,
-    /// Each sender with a lane, once. A lane that was emptied by removals is dropped at its turn.
-    ring: VecDeque<SenderRef>,
+    senders: Turns<Turns<BTreeSet<(QueueId, JobRef)>>>,
     jobs: usize,
 }
 
@@ -21,54 +56,103 @@ impl Ready {
         self.jobs
     }
 
-    pub(crate) fn push(&mut self, sender: SenderRef, id: QueueId, job: JobRef) {
-        let ring = &mut self.ring;
-        let lane = self.lanes.entry(sender).or_insert_with(|| {
-            ring.push_back(sender);
-            BTreeSet::new()
-        });
-        if lane.insert((id, job)) {
+    pub(crate) fn push(&mut self, lane: Lane, job: JobRef) {
+        let streams = self.senders.lane(lane.sender);
+        if streams.lane(lane.stream).insert((lane.rank, job)) {
             self.jobs += 1;
         }
     }
 
-    pub(crate) fn remove(&mut self, sender: SenderRef, id: QueueId, job: JobRef) {
-        if let Some(lane) = self.lanes.get_mut(&sender)
-            && lane.remove(&(id, job))
-        {
+    pub(crate) fn remove(&mut self, lane: Lane, job: JobRef) {
+        let streams = self.senders.lanes.get_mut(&lane.sender);
+        let jobs = streams.and_then(|streams| streams.lanes.get_mut(&lane.stream));
+        if jobs.is_some_and(|jobs| jobs.remove(&(lane.rank, job))) {
             self.jobs -= 1;
         }
     }
 
     /// The next job, taken out.
     pub(crate) fn pop(&mut self) -> Option<JobRef> {
-        while let Some(sender) = self.ring.pop_front() {
-            let lane = self.lanes.get_mut(&sender)?;
-            let next = lane.pop_first();
-            if lane.is_empty() {
-                self.lanes.remove(&sender);
+        let next = self.senders.take()?;
+        self.jobs -= 1;
+        Some(next)
+    }
+
+    /// A job that is about to go: the oldest of the stream whose turn it is.
+    pub(crate) fn first(&self) -> Option<JobRef> {
+        self.senders.peek()
+    }
+
+    /// All jobs, by sender, stream and age.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = JobRef> + '_ {
+        let streams = self.senders.lanes.values();
+        let jobs = streams.flat_map(|streams| streams.lanes.values());
+        jobs.flatten().map(|&(_, job)| job)
+    }
+}
+
+/// Lanes that take turns: senders, or the streams of one.
+#[derive(Clone, Debug, Default)]
+struct Turns<L> {
+    lanes: BTreeMap<u32, L>,
+    /// Each that has a lane, once. A lane that was emptied by removals is dropped at its turn.
+    ring: VecDeque<u32>,
+}
+
+impl<L: Default> Turns<L> {
+    fn lane(&mut self, key: u32) -> &mut L {
+        let ring = &mut self.ring;
+        self.lanes.entry(key).or_insert_with(|| {
+            ring.push_back(key);
+            L::default()
+        })
+    }
+}
+
+trait Line {
+    fn take(&mut self) -> Option<JobRef>;
+    fn peek(&self) -> Option<JobRef>;
+    fn has_none(&self) -> bool;
+}
+
+impl<L: Line> Line for Turns<L> {
+    fn take(&mut self) -> Option<JobRef> {
+        while let Some(key) = self.ring.pop_front() {
+            let lane = self.lanes.get_mut(&key)?;
+            let next = lane.take();
+            if lane.has_none() {
+                self.lanes.remove(&key);
             } else {
-                self.ring.push_back(sender);
+                self.ring.push_back(key);
             }
-            if let Some((_, job)) = next {
-                self.jobs -= 1;
-                return Some(job);
+            if next.is_some() {
+                return next;
             }
         }
         None
     }
 
-    /// A job that is about to go: the oldest of the sender whose turn it is.
-    pub(crate) fn first(&self) -> Option<JobRef> {
-        self.ring
-            .iter()
-            .find_map(|sender| self.lanes.get(sender)?.first())
-            .map(|&(_, job)| job)
+    fn peek(&self) -> Option<JobRef> {
+        let mut lanes = self.ring.iter().filter_map(|key| self.lanes.get(key));
+        lanes.find_map(Line::peek)
     }
 
-    /// All jobs, by sender and age.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = JobRef> + '_ {
-        self.lanes.values().flatten().map(|&(_, job)| job)
+    fn has_none(&self) -> bool {
+        self.ring.is_empty()
+    }
+}
+
+impl Line for BTreeSet<(QueueId, JobRef)> {
+    fn take(&mut self) -> Option<JobRef> {
+        self.pop_first().map(|(_, job)| job)
+    }
+
+    fn peek(&self) -> Option<JobRef> {
+        self.first().map(|&(_, job)| job)
+    }
+
+    fn has_none(&self) -> bool {
+        self.is_empty()
     }
 }
 
@@ -76,32 +160,75 @@ impl Ready {
 mod tests {
     use super::*;
 
-    fn id(number: u64) -> QueueId {
-        QueueId::from_u64(number)
+    fn lane(sender: SenderRef, stream: StreamRef, number: u64) -> Lane {
+        Lane::new(sender, stream, QueueId::from_u64(number), 0)
+    }
+
+    fn order(ready: &mut Ready) -> Vec<JobRef> {
+        std::iter::from_fn(|| {
+            let first = ready.first();
+            let next = ready.pop();
+            assert_eq!(first, next);
+            next
+        })
+        .collect()
     }
 
     #[test]
     fn senders_take_turns_and_each_ones_oldest_goes_first() {
         let mut ready = Ready::default();
         for (sender, number) in [(1, 30), (1, 10), (1, 20), (2, 40), (3, 50), (2, 35)] {
-            ready.push(sender, id(number), number as JobRef);
+            ready.push(lane(sender, sender, number), number as JobRef);
         }
-        let order: Vec<JobRef> = std::iter::from_fn(|| ready.pop()).collect();
-        assert_eq!(order, [10, 35, 50, 20, 40, 30]);
+        assert_eq!(order(&mut ready), [10, 35, 50, 20, 40, 30]);
         assert_eq!(ready.len(), 0);
+    }
+
+    #[test]
+    fn the_streams_of_one_sender_take_turns_within_its_turns() {
+        let mut ready = Ready::default();
+        // Sender 1: a mailing (stream 1) and a single message (stream 2); sender 2: two messages.
+        for (sender, stream, number) in [
+            (1, 1, 10),
+            (1, 1, 11),
+            (1, 1, 12),
+            (1, 2, 20),
+            (2, 3, 30),
+            (2, 3, 31),
+        ] {
+            ready.push(lane(sender, stream, number), number as JobRef);
+        }
+        assert_eq!(order(&mut ready), [10, 30, 20, 31, 11, 12]);
     }
 
     #[test]
     fn a_removed_job_is_not_given_out_and_its_sender_keeps_one_place() {
         let mut ready = Ready::default();
-        ready.push(1, id(1), 1);
-        ready.push(2, id(2), 2);
-        ready.remove(1, id(1), 1);
-        ready.push(1, id(3), 3);
-        ready.remove(1, id(9), 9);
+        ready.push(lane(1, 1, 1), 1);
+        ready.push(lane(2, 2, 2), 2);
+        ready.remove(lane(1, 1, 1), 1);
+        ready.push(lane(1, 1, 3), 3);
+        ready.remove(lane(1, 1, 9), 9);
         assert_eq!(ready.len(), 2);
-        let order: Vec<JobRef> = std::iter::from_fn(|| ready.pop()).collect();
-        assert_eq!(order, [3, 2]);
-        assert!(ready.ring.is_empty() && ready.lanes.is_empty());
+        assert_eq!(order(&mut ready), [3, 2]);
+        assert!(ready.senders.ring.is_empty() && ready.senders.lanes.is_empty());
+    }
+
+    #[test]
+    fn small_messages_go_before_a_large_one_but_not_for_longer_than_five_minutes() {
+        assert_eq!(later_by(20 << 10), 0);
+        assert_eq!(later_by(1 << 20), 10);
+        assert_eq!(later_by(u64::MAX), 300);
+        let start = 1_800_000_000_000;
+        let at = |seconds: u64| QueueId::first_of(start + seconds * 1000, 0);
+        let mut ready = Ready::default();
+        ready.push(Lane::new(1, 1, at(0), later_by(50 << 20)), 0);
+        for seconds in (0..600).step_by(60) {
+            let job = 1 + seconds as JobRef;
+            ready.push(Lane::new(1, 1, at(seconds + 1), 0), job);
+        }
+        let order = order(&mut ready);
+        let place = order.iter().position(|&job| job == 0);
+        assert_eq!(place, Some(5), "after those of five minutes: {order:?}");
     }
 }

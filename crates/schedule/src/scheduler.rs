@@ -15,9 +15,10 @@ use rand::rngs::StdRng;
 use relay_smtp::{NextHop, QueueId};
 
 use crate::hops::Hops;
-use crate::jobs::{HopRef, JobRef, Jobs, Place, Urge};
+use crate::jobs::{HopRef, JobRef, Jobs, Origin, Place, Urge};
 use crate::kept::Kept;
 use crate::pause::Pause;
+use crate::ready;
 use crate::site::{LimitsAge, Site, SiteRef};
 use crate::sources::SourceChoice;
 use crate::time::{self, Micros, SECOND};
@@ -31,8 +32,12 @@ pub struct Job {
     pub due: Timestamp,
     /// The last try is made then, whatever the site's health.
     pub deadline: Timestamp,
-    /// Who sends: fairness within a site goes round the senders.
+    /// Who sends: fairness within a site goes round the senders,
     pub sender: Arc<str>,
+    /// and of each sender round its streams: a mailing is one, password resets are another.
+    pub stream: Arc<str>,
+    /// Of the message: small ones go before large ones, for a bounded time.
+    pub bytes: u64,
 }
 
 /// Names the site: the sorted MX names joined by commas, or `relay:NAME`, or `[address]`.
@@ -70,6 +75,16 @@ pub struct Dispatch {
     pub recipients_max: u32,
     /// Which local addresses it may go from.
     pub sources: SourceChoice,
+    pub reach: Reach,
+}
+
+/// Whether a dispatch tries hosts that are known to be dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It does not wait for them.
+    Living,
+    /// It was flushed, it is the last try, or it is to find out whether the site is back.
+    All,
 }
 
 /// What the driver tells the scheduler.
@@ -506,7 +521,12 @@ impl Scheduler {
         };
         let hop = self.hops.intern(job.hop);
         let Some(known) = self.jobs.find(job.id, hop) else {
-            self.jobs.insert(job.id, hop, due, deadline, &job.sender);
+            let origin = Origin {
+                sender: &job.sender,
+                stream: &job.stream,
+                later: ready::later_by(job.bytes),
+            };
+            self.jobs.insert(job.id, hop, due, deadline, &origin);
             self.hops.job_added(hop);
             self.count_waiting(hop);
             return;

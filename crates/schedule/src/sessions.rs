@@ -396,22 +396,22 @@ impl Scheduler {
             return;
         };
         self.jobs.put(job, Place::Ready);
-        let slot = self.jobs.slot(job);
+        let (slot, lane) = (self.jobs.slot(job), self.jobs.lane(job));
         match slot.urge {
             Urge::Normal | Urge::WasFlushed => {
-                entry.ready.push(slot.sender, slot.id, job);
+                entry.ready.push(lane, job);
                 entry.deadlines.insert((slot.deadline, job));
             }
-            Urge::Flushed => entry.flushed.push(slot.sender, slot.id, job),
+            Urge::Flushed => entry.flushed.push(lane, job),
         }
         self.touched.insert(site);
     }
 
     pub(crate) fn take_out_of_site(&mut self, job: JobRef, site: SiteRef) {
-        let slot = self.jobs.slot(job);
+        let (slot, lane) = (self.jobs.slot(job), self.jobs.lane(job));
         if let Some(entry) = self.sites.get_mut(&site) {
-            entry.ready.remove(slot.sender, slot.id, job);
-            entry.flushed.remove(slot.sender, slot.id, job);
+            entry.ready.remove(lane, job);
+            entry.flushed.remove(lane, job);
             entry.deadlines.remove(&(slot.deadline, job));
         }
     }

@@ -3,6 +3,7 @@
 mod faulty;
 mod fitting;
 mod hostile;
+mod remembered;
 mod scene;
 
 use std::time::Duration;

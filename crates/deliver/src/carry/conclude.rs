@@ -68,6 +68,7 @@ impl Carrier {
         if !rest.elsewhere.is_empty() {
             keep = Keep::Close;
             attempt.hosts.leave(&peer.host);
+            self.remember_elsewhere(&peer, &rest.elsewhere);
             attempt.retry(rest.elsewhere);
         }
         if let Some(first) = rest.again.first() {

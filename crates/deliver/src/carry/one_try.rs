@@ -47,7 +47,7 @@ impl Try {
             pending: job.due.iter().copied().collect(),
             verdicts: Vec::new(),
             fallback: BTreeMap::new(),
-            hosts: Hosts::new(job.hop.clone()),
+            hosts: Hosts::new(job.hop.clone(), job.reach),
             told: Vec::new(),
             news: SiteNews::Neutral,
             replaced: Once::NotYet,

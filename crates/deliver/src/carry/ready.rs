@@ -9,12 +9,13 @@ use relay_route::Candidate;
 use relay_schedule::scheduler::SiteNews;
 use relay_smtp::{Failure, Phase};
 
+use super::known::open_remembered;
 use super::one_try::Try;
 use super::{Carrier, Go};
 use crate::guard::{Guard, Wants};
 use crate::hosts::NoHost;
 use crate::job::Job;
-use crate::judge::{alike, judge_refusal, news_of};
+use crate::judge::{alike, judge_refusal, news_of, news_without_host};
 use crate::link::{Flow, FromSession};
 use crate::open::{AllSuspended, Peer, Refusal, Target, source_for};
 use crate::world::Settings;
@@ -43,7 +44,7 @@ impl Carrier {
         }
         let mut failed = Failed::default();
         loop {
-            let (candidate, address) = match attempt.hosts.next(&self.world.router).await {
+            let (candidate, address) = match self.next_host(attempt).await {
                 Ok(host) => host,
                 Err(no_host) => {
                     self.no_host(settings, job, attempt, no_host, failed).await;
@@ -57,6 +58,7 @@ impl Carrier {
                     let decision = self
                         .host_refused(settings, job, attempt, host, &refusal)
                         .await;
+                    self.remember_sent_away(host, address.ip(), &refusal, &decision);
                     let news = news_of(&refusal, &decision);
                     failed.hosts.push((host.clone(), decision.category, news));
                     if self.after_refusal(attempt, host, &refusal, &decision) == Go::Stop {
@@ -102,7 +104,7 @@ impl Carrier {
             source: source.unwrap_or_default(),
         };
         let peer = match source {
-            Ok(_) => target.open().await?,
+            Ok(_) => open_remembered(&target, &mut self.rng).await?,
             Err(AllSuspended) => return Err(no_source(&target)),
         };
         attempt.hosts.opened();
@@ -126,7 +128,8 @@ impl Carrier {
         failed: Failed,
     ) {
         match no_host {
-            NoHost::Refused(refusal) => {
+            NoHost::Refused(refusal) | NoHost::Dead(refusal) => {
+                attempt.news = news_without_host(&refusal, attempt.news);
                 let now = self.world.clock.now();
                 let host = refusal.host.as_deref();
                 let decision = judge_refusal(settings, job, &refusal, host, now);

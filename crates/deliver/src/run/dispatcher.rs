@@ -26,6 +26,7 @@ use super::pauses::Pauses;
 use super::remember::{Keeper, Remembered};
 use super::workers::Workers;
 use super::{Carrier, Order, Routes, SiteView};
+use crate::host_memory::hosts_of_site;
 use crate::link::{Flow, FromSession, Link, ToSession};
 use crate::world::World;
 
@@ -441,6 +442,7 @@ impl Dispatcher {
             site: site.0.to_string(),
         });
         self.world.scope.believe(&site.0, self.world.clock.now());
+        self.world.hosts.believe(&hosts_of_site(&site.0));
         self.tell(Event::Resume { site });
         self.save_soon();
     }
@@ -451,8 +453,11 @@ impl Dispatcher {
         sites
             .map(|state| {
                 let learned = self.limits.in_words(&state.site, now);
+                let names = hosts_of_site(&state.site.0);
+                let hosts = self.world.hosts.troubles(&names, now);
                 SiteView {
                     learned,
+                    hosts,
                     ..SiteView::from(state)
                 }
             })

@@ -30,7 +30,11 @@ pub(super) fn jobs_of(message: &Message, config: &Config) -> Vec<Job> {
     if due.is_empty() {
         return Vec::new();
     }
-    let sender = sender_of(message);
+    let stream = stream_of(message);
+    let sender = match &message.arrival.user {
+        Some(user) => Arc::from(user.as_str()),
+        None => Arc::clone(&stream),
+    };
     let deadline = deadline_of(message, config);
     due.into_iter()
         .map(|(hop, due)| Job {
@@ -39,6 +43,8 @@ pub(super) fn jobs_of(message: &Message, config: &Config) -> Vec<Job> {
             due,
             deadline,
             sender: Arc::clone(&sender),
+            stream: Arc::clone(&stream),
+            bytes: message.size,
         })
         .collect()
 }
@@ -58,13 +64,10 @@ fn deadline_of(message: &Message, config: &Config) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-/// Who takes turns with whom: the user who logged in, else the reverse-path without what a mailing
-/// varies from message to message (VERP tags, numbers), for else each of its messages would count as
-/// a sender of its own.
-fn sender_of(message: &Message) -> Arc<str> {
-    if let Some(user) = &message.arrival.user {
-        return Arc::from(user.as_str());
-    }
+/// What takes turns with what: the reverse-path without what a mailing varies from message to message
+/// (VERP tags, numbers), for else each of its messages would count as a sender of its own. So the mailing
+/// of a user does not hold up the receipts of the same user; between users the turns are each user's.
+fn stream_of(message: &Message) -> Arc<str> {
     match &message.envelope.reverse_path {
         ReversePath::Null => Arc::from("<>"),
         ReversePath::Mailbox(mailbox) => {

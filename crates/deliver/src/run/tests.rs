@@ -174,6 +174,7 @@ fn world() -> Arc<World> {
         sts: None,
         tokens: Default::default(),
         homes: Default::default(),
+        hosts: Default::default(),
         scope: Default::default(),
         sites_file: None,
         settings: ArcSwap::from_pointee(settings(config)),

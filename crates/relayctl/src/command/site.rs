@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use jiff::Timestamp;
 use relay_admin::site::{Resume, Suspend, is_meant};
-use relay_admin::view::{SiteStatus, SitesView};
+use relay_admin::view::{HostStatus, SiteStatus, SitesView};
 
 use crate::client::{Client, Pairs};
 use crate::command::show;
@@ -202,6 +202,25 @@ fn whole(site: &SiteStatus, now: Timestamp, screen: &Screen) -> String {
             ),
         ));
     }
+    for host in &site.hosts {
+        let what = if host.state == "dead" {
+            "probed"
+        } else {
+            "until"
+        };
+        let until = host.until.map_or_else(String::new, |until| {
+            format!(", {what} {}", text::until(until, now))
+        });
+        let HostStatus {
+            host,
+            address,
+            state,
+            why,
+            ..
+        } = host;
+        let words = format!("{host} [{address}] {state}{until}: {why}");
+        lines.push(fact("Host", &words));
+    }
     if let Some(why) = &site.why {
         lines.push(fact("Why", why));
     }
@@ -243,6 +262,13 @@ mod tests {
                 what: "at most 3 recipients in one transaction".to_owned(),
                 until: samples::at(1800),
             }],
+            hosts: vec![HostStatus {
+                host: "mx1.example.net".to_owned(),
+                address: "192.0.2.9".to_owned(),
+                state: "dead".to_owned(),
+                until: Some(samples::at(120)),
+                why: "no answer within 30 s".to_owned(),
+            }],
             ..SiteStatus::default()
         };
         expect![[r#"
@@ -254,7 +280,8 @@ mod tests {
               Limits:   100 messages in a connection, 3 recipients in a transaction
               Domains:  example.net and 2 more
               Learned:  at most 3 recipients in one transaction (forgotten in 30m)
-              Source:   192.0.2.1 suspended by block-listed, next step in 1h"#]]
+              Source:   192.0.2.1 suspended by block-listed, next step in 1h
+              Host:     mx1.example.net [192.0.2.9] dead, probed in 2m: no answer within 30 s"#]]
         .assert_eq(&whole(&site, samples::now(), &Screen::plain()));
     }
 }

@@ -351,6 +351,8 @@ impl World {
             due,
             deadline,
             sender: Arc::from(sender),
+            stream: Arc::from(""),
+            bytes: 1000,
         }));
     }
 
@@ -446,6 +448,8 @@ fn a_dead_site_delays_no_other() {
             due: now,
             deadline,
             sender: Arc::from("a"),
+            stream: Arc::from(""),
+            bytes: 1000,
         }));
     };
     for serial in 0..1000 {
@@ -487,6 +491,8 @@ fn more_sites_than_sessions_all_get_their_turn_without_waiting() {
             due: world.now,
             deadline,
             sender: Arc::from("a"),
+            stream: Arc::from(""),
+            bytes: 1000,
         });
         world.scheduler.handle(event, world.now, &mut actions);
     }

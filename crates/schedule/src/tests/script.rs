@@ -164,6 +164,8 @@ impl Play {
                 due: option(rest, "due").map_or(self.now, |due| self.at(due)),
                 deadline: self.at(option(rest, "deadline").unwrap_or(&(5.0 * DAY).to_string())),
                 sender: Arc::from(option(rest, "from").unwrap_or("a")),
+                stream: Arc::from(""),
+                bytes: 1000,
             }),
             "site" => Event::Resolved {
                 hop: hop(rest[0]),

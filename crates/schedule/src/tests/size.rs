@@ -68,6 +68,8 @@ fn a_job_takes_about_fifty_bytes() {
             due: now + SignedDuration::from_secs(60 + (n as i64 * 7919) % 3600),
             deadline: now + SignedDuration::from_hours(120),
             sender: Arc::clone(&senders[(n % 100) as usize]),
+            stream: Arc::from(""),
+            bytes: 1000,
         };
         scheduler.handle(Event::Add(job), now, &mut actions);
     }

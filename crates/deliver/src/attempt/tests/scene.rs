@@ -12,7 +12,7 @@ use relay_policy::{Table, TlsRequirement};
 use relay_queue::memory::MemoryStore;
 use relay_queue::{Arrival, Attempt, Message, NewMessage, State, Store};
 use relay_route::{Lookup, MxRecord, Resolver, RouteSettings, Router};
-use relay_schedule::{Dispatch, Report, SessionId, SiteId, SiteNews};
+use relay_schedule::{Dispatch, Reach, Report, SessionId, SiteId, SiteNews};
 use relay_smtp::envelope::Envelope;
 use relay_smtp::{Failure, Host, Mailbox, NextHop, QueueId, Recipient, ReversePath};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
@@ -229,6 +229,7 @@ pub struct Scene {
     pub flows: Vec<Flow>,
     /// What the next dispatches allow.
     pub recipients_max: u32,
+    pub reach: Reach,
     news: SiteNews,
     pub queue_stopped: u32,
 }
@@ -268,6 +269,7 @@ impl Scene {
             sts: None,
             tokens: Default::default(),
             homes: Default::default(),
+            hosts: Default::default(),
             scope: Default::default(),
             sites_file: None,
             settings: ArcSwap::from_pointee(Settings {
@@ -296,6 +298,7 @@ impl Scene {
             accepted: Vec::new(),
             flows: Vec::new(),
             recipients_max: 1000,
+            reach: Reach::All,
             news: SiteNews::Neutral,
             queue_stopped: 0,
         }
@@ -346,6 +349,7 @@ impl Scene {
             as_of: Timestamp::MAX,
             recipients_max: self.recipients_max,
             sources: Default::default(),
+            reach: self.reach,
         }
     }
 
