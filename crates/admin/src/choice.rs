@@ -1,13 +1,13 @@
 //! Who is meant by a selection: the queue's own [`Select`], and the site, which takes asking where
 //! mail goes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use relay_config::Config;
 use relay_deliver::next_hop;
 use relay_queue::{Message, Page, RecipientState, Select, State, StoreError};
-use relay_smtp::{NextHop, QueueId, Recipient};
+use relay_smtp::{Host, NextHop, QueueId, Recipient};
 use tokio::task::JoinSet;
 
 use crate::error::ApiError;
@@ -30,6 +30,15 @@ struct Site {
     config: Arc<Config>,
     /// Whether a next hop leads there, of those seen so far.
     leads_there: HashMap<NextHop, Verdict>,
+    domains: Domains,
+}
+
+/// Whether it is known which of the queue's domains lead to the site: then no message is read that has
+/// no recipient in one of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Domains {
+    NotAsked,
+    Asked,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,6 +53,7 @@ impl Choice {
             name: name.clone(),
             config: world.config.load_full(),
             leads_there: HashMap::new(),
+            domains: Domains::NotAsked,
         });
         Ok(Choice {
             select: selection.to_select(world.clock.now())?,
@@ -58,8 +68,9 @@ impl Choice {
         after: Option<QueueId>,
         limit: usize,
     ) -> Result<Page, StoreError> {
+        self.learn_domains(world).await?;
         let mut page = world.store.list(self.select.clone(), after, limit).await?;
-        self.learn(world, &page.messages).await;
+        self.learn_of(world, &page.messages).await;
         page.messages.retain(|message| self.matches(message));
         Ok(page)
     }
@@ -98,8 +109,13 @@ impl Choice {
             }
             open
         };
-        messages.retain(|message| self.select.matches(&reopened(message)));
-        self.learn(world, &messages).await;
+        // Of their domains the queue may have no recipient left, and then none of them was asked about.
+        let select = Select {
+            ways: None,
+            ..self.select.clone()
+        };
+        messages.retain(|message| select.matches(&reopened(message)));
+        self.learn_of(world, &messages).await;
         messages.retain(|message| self.matches(&reopened(message)));
         messages
     }
@@ -124,8 +140,33 @@ impl Choice {
                 .any(|one| self.matches_recipient(message, one))
     }
 
+    /// Finds out which of the queue's domains lead to the site. What comes in meanwhile for yet another
+    /// domain is not meant: a selection is of the queue as it was.
+    async fn learn_domains(&mut self, world: &AdminWorld) -> Result<(), StoreError> {
+        let Some(site) = &mut self.site else {
+            return Ok(());
+        };
+        if site.domains == Domains::Asked {
+            return Ok(());
+        }
+        let mut ways = Vec::new();
+        for domain in domains_of(world).await? {
+            // Only what cannot be a domain at all cannot be read: there is no way to it.
+            if let Ok(host) = Host::parse(&domain) {
+                ways.push((domain, site.config.next_hop(&host)));
+            }
+        }
+        site.learn(world, ways.iter().map(|(_, hop)| hop.clone()).collect())
+            .await;
+        ways.retain(|(_, hop)| site.leads_there.get(hop) == Some(&Verdict::There));
+        let domains: BTreeSet<String> = ways.into_iter().map(|(domain, _)| domain).collect();
+        site.domains = Domains::Asked;
+        self.select.ways = Some(Arc::new(domains));
+        Ok(())
+    }
+
     /// Finds out of the messages' next hops whether they lead to the site.
-    async fn learn(&mut self, world: &AdminWorld, messages: &[Arc<Message>]) {
+    async fn learn_of(&mut self, world: &AdminWorld, messages: &[Arc<Message>]) {
         let Some(site) = &mut self.site else {
             return;
         };
@@ -133,9 +174,32 @@ impl Choice {
             let each = message.each();
             each.map(|(index, recipient, _)| next_hop(&site.config, message, index, recipient))
         });
-        let mut unknown: Vec<NextHop> = hops
-            .filter(|hop| !site.leads_there.contains_key(hop))
-            .collect();
+        let hops = hops.collect();
+        site.learn(world, hops).await;
+    }
+}
+
+/// The domains of all open recipients.
+async fn domains_of(world: &AdminWorld) -> Result<BTreeSet<String>, StoreError> {
+    let mut domains = BTreeSet::new();
+    let mut after = None;
+    loop {
+        after = world.store.survey(after, &mut |waiting| {
+            if !domains.contains(waiting.domain) {
+                domains.insert(waiting.domain.to_owned());
+            }
+        })?;
+        if after.is_none() {
+            return Ok(domains);
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Site {
+    async fn learn(&mut self, world: &AdminWorld, hops: Vec<NextHop>) {
+        let mut unknown = hops;
+        unknown.retain(|hop| !self.leads_there.contains_key(hop));
         unknown.sort_unstable();
         unknown.dedup();
         let mut asked = JoinSet::new();
@@ -146,16 +210,14 @@ impl Choice {
                 (hop, name)
             });
             if asked.len() >= ASKED_AT_ONCE {
-                site.hear(asked.join_next().await);
+                self.hear(asked.join_next().await);
             }
         }
         while let Some(answer) = asked.join_next().await {
-            site.hear(Some(answer));
+            self.hear(Some(answer));
         }
     }
-}
 
-impl Site {
     /// A question that came to nothing leaves its next hop unknown, which is not a match.
     fn hear(&mut self, answer: Option<Result<(NextHop, String), tokio::task::JoinError>>) {
         if let Some(Ok((hop, name))) = answer {

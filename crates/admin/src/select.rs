@@ -84,6 +84,8 @@ impl Selection {
             id,
             to: self.to.as_ref().map(|domain| domain.to_lowercase()),
             recipient: self.recipient.clone(),
+            // Known once it is asked where the queue's domains lead.
+            ways: None,
             sender: self.sender.clone(),
             rule: self.rule.clone(),
             category: self.category.clone(),

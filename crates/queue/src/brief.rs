@@ -23,6 +23,15 @@ pub(crate) struct Brief<'a> {
     pub(crate) sender: Option<Address<'a>>,
     /// The recipients that are still to be done.
     pub(crate) open: Vec<Open<'a>>,
+    pub(crate) ways: Ways,
+}
+
+/// [`Message::detours`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ways {
+    OfTheirDomains,
+    /// Some recipients have a detour.
+    Chosen,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -65,12 +74,17 @@ impl<'a> Brief<'a> {
                     last: last(now),
                 })
                 .collect(),
+            ways: match message.detours.is_empty() {
+                true => Ways::OfTheirDomains,
+                false => Ways::Chosen,
+            },
         }
     }
 
     /// From what the index has of it: the place of its body, the [`Message`], and perhaps more.
     pub(crate) fn read(bytes: &'a [u8]) -> Option<(Place, Brief<'a>)> {
-        let ((place, stored), _) = postcard::take_from_bytes::<(Place, Stored)>(bytes).ok()?;
+        let ((place, stored), detours) =
+            postcard::take_from_bytes::<(Place, Stored)>(bytes).ok()?;
         let Stored {
             id,
             envelope,
@@ -100,6 +114,11 @@ impl<'a> Brief<'a> {
                 Path::Mailbox(address) => Some(address),
             },
             open,
+            // A map begins with how many there are.
+            ways: match detours.first() {
+                None | Some(0) => Ways::OfTheirDomains,
+                Some(_) => Ways::Chosen,
+            },
         };
         Some((place, brief))
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use relay_smtp::{Host, Mailbox, QueueId, ReversePath};
 
-use crate::brief::{Address, At, Brief, Open, unix_s};
+use crate::brief::{Address, At, Brief, Open, Ways, unix_s};
 use crate::message::State;
 use crate::select::Select;
 use crate::store::Waiting;
@@ -31,7 +31,7 @@ pub(crate) struct Facts {
     /// In id order; the key is not above any id of its run. Nearly all come in at the end, so runs are
     /// full, where a map of single ones would be half empty.
     runs: BTreeMap<QueueId, Vec<Fact>>,
-    /// Those with more than one open recipient.
+    /// The open recipients of those that are not [`Recipients::One`].
     many: HashMap<QueueId, Box<[To]>>,
     domains: Words,
     decisions: Decisions,
@@ -55,6 +55,8 @@ struct Fact {
 enum Recipients {
     One,
     Many,
+    /// One or more, and an operator has sent some of the message's another way.
+    Elsewhere,
 }
 
 /// An open recipient.
@@ -85,6 +87,7 @@ const SOME: u16 = u16::MAX;
 pub(crate) struct Sieve {
     id: Option<QueueId>,
     domains: Option<HashSet<WordsRef>>,
+    ways: Option<HashSet<WordsRef>>,
     address: Option<u32>,
     sender: Option<u32>,
     user: Option<u16>,
@@ -142,12 +145,13 @@ impl Facts {
             sender: message.sender.as_ref().map_or(0, address_hash),
             user: message.user.map_or(0, user_hash),
             to,
-            recipients: match others {
-                [] => Recipients::One,
-                [..] => Recipients::Many,
+            recipients: match (message.ways, others) {
+                (Ways::OfTheirDomains, []) => Recipients::One,
+                (Ways::OfTheirDomains, [..]) => Recipients::Many,
+                (Ways::Chosen, _) => Recipients::Elsewhere,
             },
         };
-        if fact.recipients == Recipients::Many {
+        if fact.recipients != Recipients::One {
             let others = others.iter().map(|open| self.to(open));
             let open = std::iter::once(to).chain(others).collect();
             self.many.insert(fact.id, open);
@@ -182,7 +186,7 @@ impl Facts {
         match self
             .many
             .remove(&id)
-            .filter(|_| fact.recipients == Recipients::Many)
+            .filter(|_| fact.recipients != Recipients::One)
         {
             Some(open) => open.iter().for_each(|to| self.domains.give_back(to.domain)),
             None => self.domains.give_back(fact.to.domain),
@@ -242,6 +246,8 @@ impl Facts {
         Sieve {
             id: select.id,
             domains: (select.to.as_ref()).map(|to| domain(to).into_iter().collect()),
+            ways: (select.ways.as_ref())
+                .map(|domains| domains.iter().filter_map(|to| domain(to)).collect()),
             // What is no address is left to whoever reads the candidates.
             address: parsed(&select.recipient, Mailbox::parse)
                 .map(|m| address_hash(&Address::of(&m))),
@@ -256,7 +262,7 @@ impl Facts {
     fn open<'a>(&'a self, fact: &'a Fact) -> &'a [To] {
         let many = match fact.recipients {
             Recipients::One => None,
-            Recipients::Many => self.many.get(&fact.id),
+            Recipients::Many | Recipients::Elsewhere => self.many.get(&fact.id),
         };
         many.map_or(std::slice::from_ref(&fact.to), |open| open)
     }
@@ -306,6 +312,10 @@ impl Sieve {
             && self
                 .before_unix_s
                 .is_none_or(|at| fact.arrived_unix_s <= at)
+            && (self.ways.as_ref()).is_none_or(|domains| {
+                fact.recipients == Recipients::Elsewhere
+                    || open.iter().any(|to| domains.contains(&to.domain))
+            })
             && open.iter().any(|to| self.lets_recipient_through(to))
     }
 

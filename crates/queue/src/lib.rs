@@ -37,6 +37,7 @@ mod segment;
 pub mod select;
 mod settle;
 mod shared;
+mod sparse;
 mod staging;
 pub mod store;
 mod sync_hook;

@@ -20,6 +20,7 @@ use crate::device::{Device, write_all, write_bytes};
 use crate::footer;
 use crate::gather::Gather;
 use crate::record::{self, Bad, MAGIC, Place, Record, Stamp};
+use crate::sparse;
 
 /// Where the first record lies.
 pub(crate) const FIRST_RECORD: u32 = 4096;
@@ -286,7 +287,7 @@ pub(crate) enum Item<'a> {
 impl Image {
     /// Reads the file of a segment, sound or not.
     pub(crate) fn read(directory: &Path, number: u32) -> io::Result<Result<Image, Headless>> {
-        let mut bytes = std::fs::read(path(directory, number))?;
+        let mut bytes = sparse::read(&path(directory, number))?;
         match read_headers(&bytes, number) {
             Some((stamp, before)) => {
                 let whole = bytes.get(..written(&bytes)).unwrap_or_default();

@@ -1,17 +1,22 @@
 //! Selecting messages: the SELECT of relayctl, as a value.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use relay_smtp::{Host, QueueId, Recipient};
 
 use crate::message::{Message, RecipientState, State};
 
 /// All given parts must hold. Empty: everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Select {
     pub id: Option<QueueId>,
     /// A recipient's domain, lower case.
     pub to: Option<String>,
+    /// An unfinished recipient's domain is one of these, lower case; or some recipient goes another way
+    /// than its domain's ([`Message::detours`]): for who knows where domains lead.
+    pub ways: Option<Arc<BTreeSet<String>>>,
     /// A recipient's address.
     pub recipient: Option<String>,
     /// The reverse-path; `<>` for the null one.
@@ -58,6 +63,7 @@ impl Select {
             && holds(&self.user, |user| {
                 message.arrival.user.as_deref() == Some(user)
             })
+            && (self.ways.as_ref()).is_none_or(|domains| goes_by(message, domains))
             && holds(&self.sender, |sender| {
                 is_address(&message.envelope.reverse_path.to_string(), sender)
             })
@@ -70,6 +76,14 @@ impl Select {
             || self.category.is_some()
             || self.due.is_some()
     }
+}
+
+fn goes_by(message: &Message, domains: &BTreeSet<String>) -> bool {
+    let in_one = |recipient: &Recipient| {
+        domains.contains(&recipient.mailbox.host().to_string().to_ascii_lowercase())
+    };
+    let mut open = message.each().filter(|(_, _, now)| !now.state.is_final());
+    !message.detours.is_empty() || open.any(|(_, recipient, _)| in_one(recipient))
 }
 
 fn is_due(state: &RecipientState, at: Timestamp) -> bool {

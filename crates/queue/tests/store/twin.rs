@@ -1,6 +1,7 @@
 //! The store on disk and the one in memory give the same answers, over restarts too.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
@@ -55,9 +56,10 @@ fn selects() -> impl Strategy<Value = Select> {
         part(["category", "none"]),
         part(["billing", "nobody"]),
         prop::option::weighted(0.2, prop::sample::select(vec![0, 15])),
+        part(["to.example", "nowhere.example"]),
     )
         .prop_map(
-            |(to, recipient, sender, rule, category, user, due)| Select {
+            |(to, recipient, sender, rule, category, user, due, way)| Select {
                 due: due.map(|minutes| now() + SignedDuration::from_mins(minutes)),
                 to,
                 recipient,
@@ -65,6 +67,7 @@ fn selects() -> impl Strategy<Value = Select> {
                 rule,
                 category,
                 user,
+                ways: way.map(|domain| Arc::new([domain].into())),
                 ..Select::default()
             },
         )
