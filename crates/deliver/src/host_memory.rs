@@ -271,7 +271,8 @@ pub(crate) fn trouble_of(phase: Phase, failure: Failure) -> Option<Trouble> {
             | Failure::TooManyHops
             | Failure::Expired
             | Failure::Suppressed
-            | Failure::SourceSuspended,
+            | Failure::SourceSuspended
+            | Failure::NoToken,
             _,
         ) => None,
     }
