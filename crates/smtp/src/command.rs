@@ -19,6 +19,8 @@ pub enum Command {
     Mail(Mail),
     Rcpt(Rcpt),
     Data,
+    /// RFC 3030
+    Bdat(Chunk),
     Rset,
     Noop,
     Vrfy,
@@ -32,10 +34,24 @@ pub enum Command {
         mechanism: String,
         initial: Option<Secret>,
     },
-    /// A command of the standards that is not built here: BDAT, ETRN and the like.
+    /// A command of the standards that is not built here: ETRN and the like.
     NotBuilt(&'static str),
     /// The first word of another protocol, such as GET: whoever talks here does not talk SMTP.
     Foreign(&'static str),
+}
+
+/// What BDAT announces: so many octets follow the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    pub bytes: u64,
+    pub place: ChunkPlace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChunkPlace {
+    Last,
+    /// Others follow.
+    Before,
 }
 
 /// MAIL with its parameters.
@@ -95,6 +111,9 @@ pub enum CommandError {
     Parameter(String),
     #[error("{0}")]
     NotImplemented(&'static str),
+    /// BDAT whose size cannot be read: where the chunk that follows it ends is not known.
+    #[error("write BDAT and the chunk's size in octets, and LAST behind the last one")]
+    EndlessChunk,
 }
 
 impl Command {
@@ -118,6 +137,7 @@ impl Command {
             "MAIL" => parse_mail(arguments).map(Command::Mail),
             "RCPT" => parse_rcpt(arguments).map(Command::Rcpt),
             "DATA" => alone(Command::Data),
+            "BDAT" => chunk(arguments).map(Command::Bdat),
             "RSET" => alone(Command::Rset),
             // NOOP may carry a string, to be ignored (RFC 5321 section 4.1.1.9).
             "NOOP" => Ok(Command::Noop),
@@ -132,7 +152,7 @@ impl Command {
     }
 }
 
-const NOT_BUILT: &[&str] = &["BDAT", "BURL", "ETRN", "TURN", "SEND", "SOML", "SAML"];
+const NOT_BUILT: &[&str] = &["BURL", "ETRN", "TURN", "SEND", "SOML", "SAML"];
 const FOREIGN: &[&str] = &["GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS"];
 
 fn parse_other(verb: &str) -> Result<Command, CommandError> {
@@ -144,6 +164,19 @@ fn parse_other(verb: &str) -> Result<Command, CommandError> {
         return Ok(Command::Foreign(name));
     }
     Err(CommandError::Unknown)
+}
+
+/// RFC 3030 section 2: `chunk-size [ SP "LAST" ]`
+fn chunk(text: &str) -> Result<Chunk, CommandError> {
+    let (size, place) = match text.split_once(' ') {
+        None => (text, ChunkPlace::Before),
+        Some((size, last)) if last.trim().eq_ignore_ascii_case("LAST") => (size, ChunkPlace::Last),
+        Some(_) => return Err(CommandError::EndlessChunk),
+    };
+    let digits = !size.is_empty() && size.bytes().all(|b| b.is_ascii_digit());
+    let bytes = size.parse().ok().filter(|_| digits);
+    let bytes = bytes.ok_or(CommandError::EndlessChunk)?;
+    Ok(Chunk { bytes, place })
 }
 
 /// The name ends up in our Received field, so what could break out of it there is refused here;
@@ -403,7 +436,7 @@ impl CommandError {
         let (code, (subject, detail)) = match self {
             CommandError::Unknown => (500, (5, 1)),
             CommandError::NotText => (500, (5, 2)),
-            CommandError::Arguments(_) => (501, (5, 4)),
+            CommandError::Arguments(_) | CommandError::EndlessChunk => (501, (5, 4)),
             CommandError::Sender(_) => (501, (1, 7)),
             CommandError::Recipient(_) => (501, (1, 3)),
             CommandError::Parameter(_) => (555, (5, 4)),
@@ -471,7 +504,7 @@ mod tests {
             ("StartTLS", "STARTTLS"),
             ("auth plain AGEAYg==", "AUTH PLAIN AGEAYg=="),
             ("AUTH LOGIN", "AUTH LOGIN"),
-            ("bdat 12 LAST", "BDAT"),
+            ("bdat 12 LAST", "BDAT 12 LAST"),
             ("GET / HTTP/1.1", "GET"),
         ] {
             assert_eq!(read(line), written, "{line}");

@@ -4,6 +4,7 @@
 //! events go out; the crates `submission` and `deliver` carry them.
 
 pub mod address;
+pub mod chunk;
 pub mod client;
 pub mod command;
 pub mod data;

@@ -3,6 +3,7 @@
 //! What it decides is the protocol: order, syntax, sizes. Who may log in, send and relay, and
 //! whether a message is taken, it asks of its driver by an [`Event`] and goes on with the answer.
 
+mod chunks;
 mod login;
 mod transaction;
 mod words;
@@ -12,11 +13,12 @@ pub use words::{reply, wire_form};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::command::{Command, Mail, Secret};
-use crate::data::{BareLineEnds, Progress};
+use crate::command::{Command, CommandError, Mail, Secret};
+use crate::data::BareLineEnds;
 use crate::envelope::{Envelope, Recipient, Utf8};
 use crate::line::{LineError, Lines};
 use crate::reply::{Reply, ReplyClass};
+use chunks::{Came, Chunks, Skip};
 use login::{Login, Step};
 use transaction::{Data, Transaction};
 
@@ -146,6 +148,7 @@ enum State {
     Command,
     Login(Login),
     Data(Data),
+    Skip(Skip),
     Asked(Question),
     /// 220 to STARTTLS is in the output.
     TlsHandshake,
@@ -189,10 +192,13 @@ impl Session {
             State::Data(data) => {
                 let fed = data.feed(bytes, self.settings.message_bytes_max);
                 self.lines.push(bytes.get(fed.used..).unwrap_or_default());
-                if fed.progress != Progress::More {
-                    self.end_of_data(fed.progress);
+                match fed.came {
+                    Came::More => {}
+                    Came::Chunk => self.end_of_chunk(),
+                    Came::Whole(progress) => self.end_of_data(progress),
                 }
             }
+            State::Skip(_) => self.skip(bytes),
             // Clear text behind a STARTTLS must not be taken for commands said under TLS (RFC 3207
             // section 4.2): it is dropped.
             State::TlsHandshake | State::Closed => {}
@@ -217,9 +223,11 @@ impl Session {
                     Ok(line) => self.take_line(&line),
                     Err(error) => self.take_bad_line(error),
                 },
-                State::Data(_) | State::Asked(_) | State::TlsHandshake | State::Closed => {
-                    return None;
-                }
+                State::Data(_)
+                | State::Skip(_)
+                | State::Asked(_)
+                | State::TlsHandshake
+                | State::Closed => return None,
             }
         }
     }
@@ -276,15 +284,27 @@ impl Session {
         self.transaction.is_some() || at_message
     }
 
-    /// Whether the client is between 354 and the end of its data.
+    /// Whether a message is coming in: after 354, or from its first chunk to its last.
     pub fn in_data(&self) -> bool {
-        matches!(self.state, State::Data(_))
+        matches!(self.state, State::Data(_) | State::Skip(_)) || self.incoming().is_some()
     }
 
-    /// The message that is coming in now; None: not between 354 and the end of its data.
+    /// The message that is coming in now.
+    fn incoming(&self) -> Option<&Data> {
+        match (&self.state, &self.transaction) {
+            (State::Data(data), _) => Some(data),
+            (_, Some(transaction)) => match &transaction.chunks {
+                Chunks::Coming(data) => Some(data),
+                Chunks::NotBegun | Chunks::Refused => None,
+            },
+            (_, None) => None,
+        }
+    }
+
+    /// The message that is coming in now; None: there is none.
     pub fn transfer(&self) -> Option<Transfer<'_>> {
-        let (State::Data(data), Some(transaction), Some(hello)) =
-            (&self.state, &self.transaction, &self.hello)
+        let (Some(data), Some(transaction), Some(hello)) =
+            (self.incoming(), &self.transaction, &self.hello)
         else {
             return None;
         };
@@ -299,13 +319,13 @@ impl Session {
     /// Takes out what has come of the body so far; the message at its end has only the rest. For a
     /// driver that keeps large ones elsewhere.
     pub fn take_body(&mut self) -> Vec<u8> {
-        match &mut self.state {
-            State::Data(data) => data.take(),
-            State::Command
-            | State::Login(_)
-            | State::Asked(_)
-            | State::TlsHandshake
-            | State::Closed => Vec::new(),
+        match (&mut self.state, &mut self.transaction) {
+            (State::Data(data), _) => data.take(),
+            (_, Some(transaction)) => match &mut transaction.chunks {
+                Chunks::Coming(data) => data.take(),
+                Chunks::NotBegun | Chunks::Refused => Vec::new(),
+            },
+            (_, None) => Vec::new(),
         }
     }
 
@@ -329,6 +349,7 @@ impl Session {
         }
         match Command::parse(line) {
             Ok(command) => self.obey(command),
+            Err(error @ CommandError::EndlessChunk) => self.endless_chunk(error.reply()),
             Err(error) => self.refuse(error.reply()),
         }
     }
@@ -358,6 +379,7 @@ impl Session {
             Command::Mail(mail) => self.mail(mail),
             Command::Rcpt(rcpt) => self.rcpt(rcpt),
             Command::Data => self.data(),
+            Command::Bdat(chunk) => self.bdat(chunk),
             Command::Rset => {
                 self.transaction = None;
                 self.say(reply(250, 0, 0, "done"));
@@ -588,7 +610,7 @@ mod tests {
             pieces in proptest::collection::vec(
                 prop_oneof![
                     Just(GROUP.as_bytes().to_vec()),
-                    "(AUTH PLAIN|AUTH LOGIN YQ==|STARTTLS|RSET|text|\\.|\\.\\.|YQ==|\\*|QUIT)\r\n".prop_map(String::into_bytes),
+                    "(AUTH PLAIN|AUTH LOGIN YQ==|STARTTLS|RSET|text|BDAT 3|BDAT 6 LAST|BDAT 0 LAST|\\.|\\.\\.|YQ==|\\*|QUIT)\r\n".prop_map(String::into_bytes),
                     "[\r\n.]{1,3}".prop_map(String::into_bytes),
                     proptest::collection::vec(any::<u8>(), 0..30),
                 ],

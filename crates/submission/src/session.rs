@@ -178,7 +178,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
     }
 
     fn take_in(&mut self, bytes: &[u8]) {
-        if let Some(held) = self.held.as_mut().filter(|_| self.dialogue.in_data()) {
+        if let Some(held) = self
+            .held
+            .as_mut()
+            .filter(|_| self.dialogue.transfer().is_some())
+        {
             held.received(bytes.len());
         }
         self.dialogue.input(bytes);

@@ -1,5 +1,7 @@
 //! Whole sessions, over memory with virtual time, and over loopback where sockets matter.
 
+mod chunks;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

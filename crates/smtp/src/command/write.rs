@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Command, ForwardPath, Mail, Rcpt};
+use super::{Chunk, ChunkPlace, Command, ForwardPath, Mail, Rcpt};
 use crate::address::ReversePath;
 use crate::envelope::{BodyType, Notify, Ret, Utf8, Wanted};
 
@@ -16,6 +16,7 @@ impl fmt::Display for Command {
             Command::Mail(mail) => mail.fmt(f),
             Command::Rcpt(rcpt) => rcpt.fmt(f),
             Command::Data => f.write_str("DATA"),
+            Command::Bdat(chunk) => chunk.fmt(f),
             Command::Rset => f.write_str("RSET"),
             Command::Noop => f.write_str("NOOP"),
             Command::Vrfy => f.write_str("VRFY"),
@@ -28,6 +29,15 @@ impl fmt::Display for Command {
                 Some(initial) => write!(f, "AUTH {mechanism} {}", initial.0),
             },
             Command::NotBuilt(verb) | Command::Foreign(verb) => f.write_str(verb),
+        }
+    }
+}
+
+impl fmt::Display for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            ChunkPlace::Last => write!(f, "BDAT {} LAST", self.bytes),
+            ChunkPlace::Before => write!(f, "BDAT {}", self.bytes),
         }
     }
 }

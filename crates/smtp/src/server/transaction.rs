@@ -1,9 +1,11 @@
 //! A mail transaction: MAIL, RCPT, DATA and the body, in this order (RFC 5321 section 3.3).
 
+use super::chunks::{Came, Chunks};
 use super::{Auth, Event, Incoming, Question, Session, State, reply};
 use crate::address::{Mailbox, ReversePath};
-use crate::command::{ForwardPath, Mail, Rcpt};
-use crate::data::{Fed, Progress, Unstuffer};
+use crate::chunk::{Ended, Unchunker};
+use crate::command::{Chunk, ChunkPlace, ForwardPath, Mail, Rcpt};
+use crate::data::{BareLineEnds, Progress, Unstuffer};
 use crate::envelope::{Envelope, Recipient, Utf8};
 use crate::reply::Reply;
 
@@ -13,16 +15,37 @@ pub(super) struct Transaction {
     mail: Mail,
     /// In the order of the RCPT commands.
     pub(super) recipients: Vec<Recipient>,
+    pub(super) chunks: Chunks,
 }
 
-/// After 354.
+/// After 354, or from the first chunk on.
 #[derive(Debug)]
 pub(super) struct Data {
-    unstuffer: Unstuffer,
+    reader: Reader,
     body: Vec<u8>,
     /// Octets that the driver has taken out.
     taken: u64,
     size: BodySize,
+}
+
+/// How its end is known.
+#[derive(Debug)]
+enum Reader {
+    Dots(Unstuffer),
+    Chunks {
+        unchunker: Unchunker,
+        /// Octets of the present chunk that have not come.
+        left: u64,
+        place: ChunkPlace,
+    },
+}
+
+/// What one piece led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fed {
+    /// How many octets of the piece belong to the message.
+    pub(super) used: usize,
+    pub(super) came: Came,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +107,14 @@ impl Session {
         let Some(transaction) = &self.transaction else {
             return Err(reply(503, 5, 1, "send MAIL first"));
         };
+        if transaction.message_has_begun() {
+            return Err(reply(
+                503,
+                5,
+                1,
+                "the message has begun; RSET, and begin anew",
+            ));
+        }
         // 452 and not 552: the client sends the rest in a next transaction (RFC 5321 section 4.5.3.1.10).
         if transaction.recipients.len() >= self.settings.recipients_max {
             return Err(reply(452, 5, 3, "too many recipients, send the rest apart"));
@@ -110,6 +141,13 @@ impl Session {
         let max = self.settings.message_bytes_max;
         let data = match &self.transaction {
             None => Err(reply(503, 5, 1, "send MAIL first")),
+            // RFC 3030 section 2
+            Some(transaction) if transaction.message_has_begun() => Err(reply(
+                503,
+                5,
+                1,
+                "BDAT has begun, and is not mixed with DATA",
+            )),
             // A client that pipelines sends DATA before it knows (RFC 2920 section 3.1).
             Some(transaction) if transaction.recipients.is_empty() => {
                 Err(reply(554, 5, 1, "no recipient was accepted"))
@@ -162,11 +200,16 @@ impl Transaction {
         Transaction {
             mail,
             recipients: Vec::new(),
+            chunks: Chunks::NotBegun,
         }
     }
 
     pub(super) fn utf8(&self) -> Utf8 {
         self.mail.utf8
+    }
+
+    fn message_has_begun(&self) -> bool {
+        !matches!(self.chunks, Chunks::NotBegun)
     }
 
     fn envelope(self) -> Envelope {
@@ -182,14 +225,42 @@ impl Transaction {
 }
 
 impl Data {
-    fn new(mail: &Mail, max: u64, bare_line_ends: crate::data::BareLineEnds) -> Data {
+    fn new(mail: &Mail, max: u64, bare_line_ends: BareLineEnds) -> Data {
         let expected = mail.size.unwrap_or(0).min(max).min(RESERVED_MAX);
         Data {
-            unstuffer: Unstuffer::new(bare_line_ends),
+            reader: Reader::Dots(Unstuffer::new(bare_line_ends)),
             body: Vec::with_capacity(usize::try_from(expected).unwrap_or(0)),
             taken: 0,
             size: BodySize::Fits,
         }
+    }
+
+    pub(super) fn in_chunks(bare_line_ends: BareLineEnds) -> Data {
+        Data {
+            reader: Reader::Chunks {
+                unchunker: Unchunker::new(bare_line_ends),
+                left: 0,
+                place: ChunkPlace::Before,
+            },
+            body: Vec::new(),
+            taken: 0,
+            size: BodySize::Fits,
+        }
+    }
+
+    pub(super) fn begin_chunk(&mut self, chunk: Chunk) {
+        if let Reader::Chunks { left, place, .. } = &mut self.reader {
+            (*left, *place) = (chunk.bytes, chunk.place);
+        }
+    }
+
+    /// Whether a message of these and what has come is too large.
+    pub(super) fn would_outgrow(&self, more: u64, max: u64) -> bool {
+        self.is_too_large() || (self.taken + self.body.len() as u64).saturating_add(more) > max
+    }
+
+    pub(super) fn is_too_large(&self) -> bool {
+        self.size == BodySize::TooLarge
     }
 
     pub(super) fn held(&self) -> &[u8] {
@@ -209,7 +280,7 @@ impl Data {
 
     /// Takes bytes of the body; what is beyond `max` is looked through for the end and dropped.
     pub(super) fn feed(&mut self, bytes: &[u8], max: u64) -> Fed {
-        let fed = self.unstuffer.feed(bytes, &mut self.body);
+        let fed = self.reader.feed(bytes, &mut self.body);
         if self.taken + self.body.len() as u64 > max {
             self.size = BodySize::TooLarge;
         }
@@ -220,8 +291,48 @@ impl Data {
     }
 }
 
+impl Reader {
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Fed {
+        match self {
+            Reader::Dots(unstuffer) => {
+                let fed = unstuffer.feed(bytes, out);
+                let came = match fed.progress {
+                    Progress::More => Came::More,
+                    progress @ (Progress::Ended | Progress::EndedWithBareLineEnd) => {
+                        Came::Whole(progress)
+                    }
+                };
+                Fed {
+                    used: fed.used,
+                    came,
+                }
+            }
+            Reader::Chunks {
+                unchunker,
+                left,
+                place,
+            } => {
+                let used = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                unchunker.feed(bytes.get(..used).unwrap_or_default(), out);
+                *left -= used as u64;
+                let came = match (*left, *place) {
+                    (1.., _) => Came::More,
+                    (0, ChunkPlace::Before) => Came::Chunk,
+                    (0, ChunkPlace::Last) => Came::Whole(match unchunker.end(out) {
+                        Ended::Well => Progress::Ended,
+                        Ended::WithBareLineEnd => Progress::EndedWithBareLineEnd,
+                    }),
+                };
+                Fed { used, came }
+            }
+        }
+    }
+}
+
 /// RFC 1870 section 6
-fn too_large(max: u64) -> Reply {
+pub(super) fn too_large(max: u64) -> Reply {
     reply(552, 3, 4, format!("a message may have {max} bytes here"))
 }
 

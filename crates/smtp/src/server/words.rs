@@ -5,7 +5,7 @@ use crate::reply::Reply;
 use crate::status::{EnhancedStatus, StatusClass};
 
 pub(super) const HELP: &str =
-    "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP STARTTLS AUTH QUIT; RFC 5321 has the rest";
+    "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS AUTH QUIT; RFC 5321 has the rest";
 
 /// A one-line reply whose enhanced code has the class of its basic code (RFC 2034 section 4).
 /// `code` is 2yz, 4yz or 5yz; a 3yz gets no enhanced code.
@@ -34,6 +34,9 @@ pub(super) fn ehlo(settings: &Settings, channel: Channel) -> Reply {
         "8BITMIME".to_owned(),
         "SMTPUTF8".to_owned(),
         "DSN".to_owned(),
+        "CHUNKING".to_owned(),
+        // RFC 9422. MAILMAX is not said: a session may bring any number of messages.
+        format!("LIMITS RCPTMAX={}", settings.recipients_max),
         "ENHANCEDSTATUSCODES".to_owned(),
     ];
     // Not under TLS (RFC 3207 section 4.2).
