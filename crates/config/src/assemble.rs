@@ -321,6 +321,7 @@ fn delivery(table: &Section<'_>, files: &dyn Files) -> Delivery {
         idle: table.value("idle", duration),
         pipelining: table.value("pipelining", word),
         tls_roots,
+        verp: verp(table),
         timeouts: Timeouts {
             connect: timeouts.value("connect", duration),
             banner: timeouts.value("banner", duration),
@@ -336,6 +337,17 @@ fn delivery(table: &Section<'_>, files: &dyn Files) -> Delivery {
             quit: timeouts.value("quit", duration),
         },
     }
+}
+
+fn verp(table: &Section<'_>) -> Option<Verp> {
+    let senders = table.value("verp_senders", list(sender_pattern));
+    if !table.has("verp") && table.has("verp_senders") {
+        table.refuse("verp_senders", "it is for verp, which is missing");
+    }
+    Some(Verp {
+        template: table.optional("verp", crate::value::verp)?,
+        senders,
+    })
 }
 
 fn routes(root: &Section<'_>, files: &dyn Files) -> Vec<Route> {

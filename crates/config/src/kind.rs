@@ -37,6 +37,8 @@ pub enum Kind {
     HostPort,
     /// `https://login.example.com/oauth2/token`
     Endpoint,
+    /// `bounces+{id}-{recipient}@bounce.example.com`
+    Verp,
     DkimSelector,
     /// `Content-Type`
     FieldName,
@@ -95,6 +97,9 @@ impl Kind {
             Kind::DomainPattern => "domain, `*.domain` (subdomains) or `*` (all)".into(),
             Kind::SenderPattern => "mail address, or `*@domain`".into(),
             Kind::HostPort => "host and port".into(),
+            Kind::Verp => {
+                "mail address with `{id}`, `{recipient}`, `{local}`, `{domain}` in it".into()
+            }
             Kind::Endpoint => "URL, `https://`, or `http://` to this host".into(),
             Kind::DkimSelector => "DNS labels".into(),
             Kind::FieldName => "name of a header field".into(),
@@ -146,6 +151,7 @@ impl Kind {
             | Kind::SenderPattern
             | Kind::HostPort
             | Kind::Endpoint
+            | Kind::Verp
             | Kind::DkimSelector
             | Kind::FieldName
             | Kind::Rate

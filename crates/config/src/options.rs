@@ -522,6 +522,23 @@ pub const OPTIONS: &[Row] = &[
          domains whose certificates are checked. A change needs a restart.",
     ),
     built(
+        "delivery.verp",
+        Kind::Verp,
+        Default::Otherwise("the message's own sender"),
+        "\"bounces+{id}-{recipient}@bounce.example.com\"",
+        "The sender of each recipient's own transaction, so that what comes back says whom it is about: with \
+         `{id}`, the queue id, `{recipient}`, as in user=example.com, `{local}` and `{domain}` of the message's own \
+         sender. `{local}+{recipient}@{domain}` is Postfix's form. Each recipient then gets a copy of the message of \
+         its own. Where the address would be too long, the message keeps its sender.",
+    ),
+    built(
+        "delivery.verp_senders",
+        Kind::List(&Kind::SenderPattern),
+        Default::Is("[]"),
+        "[\"*@news.example.com\"]",
+        "Whose messages this is for; empty: all that have a sender.",
+    ),
+    built(
         "delivery.timeouts.connect",
         TIMEOUT,
         Default::Is("\"30s\""),

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use relay_policy::{Schedule, TlsRequirement};
-use relay_smtp::Domain;
+use relay_smtp::verp::Template;
+use relay_smtp::{Domain, Mailbox};
 
 use crate::login::Login;
 
@@ -187,6 +188,27 @@ pub struct Delivery {
     pub pipelining: Pipelining,
     /// Roots that are trusted besides the system's.
     pub tls_roots: Option<PathBuf>,
+    pub verp: Option<Verp>,
+}
+
+/// `[delivery] verp` and `verp_senders`
+#[derive(Clone, Debug)]
+pub struct Verp {
+    pub template: Template,
+    /// `*@domain` or whole addresses; empty: all.
+    pub senders: Vec<String>,
+}
+
+impl Verp {
+    /// Domains in any case, local parts exactly (RFC 5321 section 2.4).
+    pub fn is_for(&self, sender: &Mailbox) -> bool {
+        let host = sender.host().to_ascii();
+        let fits = |pattern: &String| match pattern.strip_prefix("*@") {
+            Some(domain) => domain.eq_ignore_ascii_case(&host),
+            None => Mailbox::parse(pattern).is_ok_and(|one| one == *sender),
+        };
+        self.senders.is_empty() || self.senders.iter().any(fits)
+    }
 }
 
 /// `[mta_sts]`

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use config::{Value, ValueKind};
 use ipnet::IpNet;
+use relay_smtp::verp::Template;
 use relay_smtp::{Domain, Mailbox};
 
 use crate::endpoint::Endpoint;
@@ -209,6 +210,11 @@ pub(crate) fn host_port(value: &Value, _: &Kind) -> Read<Relay> {
 
 pub(crate) fn endpoint(value: &Value, _: &Kind) -> Read<Endpoint> {
     let parsed: Result<Endpoint, _> = raw_text(value)?.parse();
+    parsed.or_else(|error| wrong(value, error.to_string()))
+}
+
+pub(crate) fn verp(value: &Value, _: &Kind) -> Read<Template> {
+    let parsed: Result<Template, _> = raw_text(value)?.parse();
     parsed.or_else(|error| wrong(value, error.to_string()))
 }
 

@@ -162,6 +162,7 @@ fn file_with(row: &Row, value: &str) -> String {
             ("username", "\"app\""),
         ],
         "route[]" => &[("to", "[\"*\"]"), ("via", "[\"a.example:25\"]")],
+        "delivery" if key == "verp_senders" => &[("verp", "\"b-{id}@b.example\"")],
         "limit[]" => &[("to", "[\"*\"]"), ("mx", "[\"*\"]")],
         "dkim[]" => &[
             ("domain", "\"d.example\""),

@@ -4,6 +4,7 @@
 mod conclude;
 mod known;
 mod one_try;
+mod portion;
 mod ready;
 mod tell;
 
@@ -33,6 +34,7 @@ use crate::outgoing::Outgoing;
 use crate::prepared::{Forms, Prepared};
 use crate::scope::{Place, unsuppress};
 use crate::settle::Said;
+use crate::verp;
 use crate::world::{Settings, World};
 
 /// What a session keeps between its dispatches.
@@ -113,12 +115,13 @@ impl Carrier {
         mut peer: Peer,
         attempt: &mut Try,
     ) -> Go {
-        let count = self.recipients_max(settings, job, &peer);
-        let count = count.min(attempt.pending.len());
-        let chunk: Vec<u32> = attempt.pending.drain(..count).collect();
+        let Some(chunk) = self.portion(settings, job, &mut peer, &mut attempt.pending) else {
+            self.close(peer).await;
+            return Go::On;
+        };
         let form = forms.fitting(job, settings, &peer.wire.session).await;
         let outcomes = match form {
-            Ok(Ok(prepared)) => speak(job, prepared, &mut peer, &chunk).await,
+            Ok(Ok(prepared)) => speak(settings, job, prepared, &mut peer, &chunk).await,
             Ok(Err(cannot)) => Some(unfit(cannot, chunk.len())),
             // What others of this attempt have been told stands; these come again later.
             Err(error) => {
@@ -172,18 +175,6 @@ impl Carrier {
         }
     }
 
-    /// How many recipients the next transaction may have.
-    fn recipients_max(&self, settings: &Settings, job: &Job, peer: &Peer) -> usize {
-        let configured = job.limits(settings, &peer.host).recipients_per_transaction;
-        let offered = peer.wire.session.extensions().limits.rcpt_max;
-        let max = configured
-            .min(job.recipients_max)
-            .min(self.recipients_learned.unwrap_or(u32::MAX))
-            .min(offered.unwrap_or(u32::MAX))
-            .max(1);
-        usize::try_from(max).unwrap_or(usize::MAX)
-    }
-
     /// The scheduler's choice, and the address that a greylisting server has seen this message come from.
     fn sources_for(&self, job: &Job) -> SourceChoice {
         let mut sources = job.sources.clone();
@@ -208,13 +199,16 @@ impl Carrier {
 
 /// One transaction. None: the session was over before it began.
 async fn speak(
+    settings: &Settings,
     job: &Job,
     prepared: &Prepared,
     peer: &mut Peer,
     chunk: &[u32],
 ) -> Option<Vec<Outcome>> {
     peer.wire.hear().await;
-    peer.wire.session.begin(job.transaction(prepared, chunk));
+    let mut transaction = job.transaction(prepared, chunk);
+    verp::apply(&settings.config, job.message.id, &mut transaction);
+    peer.wire.session.begin(transaction);
     peer.wire.send(Outgoing::new(prepared, &job.body)).await;
     peer.wire.session.take_outcomes()
 }

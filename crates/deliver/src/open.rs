@@ -1,6 +1,7 @@
 //! Opening a session with one host: dial, TLS from the first byte or by STARTTLS, EHLO, AUTH, until
 //! it is ready for a message. Which host is next is not decided here.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use rand::rngs::StdRng;
@@ -40,6 +41,8 @@ pub(crate) struct Peer {
     pub candidate: Candidate,
     /// Transactions that came to their end in this session.
     pub messages: u32,
+    /// Recipients' domains it has been told of, where the host limits their number.
+    pub domains: BTreeSet<String>,
 }
 
 impl Peer {
@@ -213,6 +216,7 @@ impl Target<'_> {
             guard,
             candidate: self.candidate.clone(),
             messages: 0,
+            domains: BTreeSet::new(),
         })
     }
 

@@ -19,6 +19,7 @@ pub mod reply;
 pub mod scram;
 pub mod server;
 pub mod status;
+pub mod verp;
 
 pub use address::{Domain, Host, Mailbox, ReversePath};
 pub use envelope::{BodyType, Envelope, Recipient};

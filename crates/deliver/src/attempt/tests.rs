@@ -3,6 +3,7 @@
 mod faulty;
 mod fitting;
 mod hostile;
+mod portions;
 mod remembered;
 mod scene;
 
