@@ -95,7 +95,13 @@ impl CompiledGuard {
         }
     }
 
+    /// Indexes into the table's texts.
+    #[cfg(test)]
+    pub fn texts(&self) -> Range<usize> {
+        self.texts.clone()
+    }
+
     pub fn holds(&self, matched: &Candidates<'_>) -> bool {
-        self.texts.clone().any(|at| matched.matched(at))
+        matched.any_of(self.texts.clone())
     }
 }

@@ -22,7 +22,7 @@ impl Input {
         text.clear();
         let mut enhanced = reply.enhanced;
         for line in &reply.lines {
-            for part in line.split(" / ") {
+            for part in parts(line) {
                 let (rest, found) = strip_codes(part);
                 enhanced = enhanced.or(found);
                 if !text.is_empty() && !rest.is_empty() {
@@ -31,7 +31,7 @@ impl Input {
                 push_without_addresses(&mut text, rest);
             }
         }
-        if text.contains(['\u{2019}', '\u{2018}', '\u{00a0}']) {
+        if !text.is_ascii() && text.contains(['\u{2019}', '\u{2018}', '\u{00a0}']) {
             text = text
                 .replace(['\u{2019}', '\u{2018}'], "'")
                 .replace('\u{00a0}', " ");
@@ -134,12 +134,22 @@ pub fn enhanced_at(reply: &Reply) -> Option<(EnhancedStatus, FoundAt)> {
         return Some((code, FoundAt::Start));
     }
     let code = enhanced_in(reply)?;
-    let parts = reply.lines.iter().flat_map(|line| line.split(" / "));
+    let parts = reply.lines.iter().flat_map(|line| parts(line));
     let repeated = parts.filter_map(|part| strip_codes(part).1).next();
     match repeated {
         Some(_) => Some((code, FoundAt::Repeated)),
         None => Some((code, FoundAt::Text)),
     }
+}
+
+/// The replies that a server has put on one line.
+fn parts(line: &str) -> impl Iterator<Item = &str> {
+    // To set up a search for three characters takes longer than to see that there is no slash.
+    let (several, one) = match line.contains('/') {
+        true => (Some(line.split(" / ")), None),
+        false => (None, Some(line)),
+    };
+    several.into_iter().flatten().chain(one)
 }
 
 /// The local part of an address is anybody's choice (`spam@`, `quota@`, `unknown@`), and so is the

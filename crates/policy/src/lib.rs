@@ -4,6 +4,7 @@
 //! Nothing here opens a file or a socket or reads a clock: tables come in as text, time as `now`,
 //! randomness as an argument.
 
+mod bits;
 pub mod category;
 pub mod code_range;
 pub mod decide;
@@ -13,6 +14,7 @@ pub mod hint;
 mod index;
 mod input;
 pub mod lint;
+mod literals;
 mod load;
 pub mod meaning;
 mod memory;
@@ -20,6 +22,8 @@ mod names;
 mod near;
 mod nearest;
 mod pattern;
+#[cfg(test)]
+mod plain;
 mod provider;
 pub mod retry;
 pub mod scope;

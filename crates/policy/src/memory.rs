@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::index::Bits;
+use crate::bits::Bits;
 use crate::texts::Marks;
 
 #[derive(Debug, Default)]

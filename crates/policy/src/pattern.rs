@@ -1,6 +1,7 @@
 //! The small patterns of a rule: basic codes (`45x`), enhanced codes (`x.7.6xx`), durations (`15m`).
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use relay_smtp::EnhancedStatus;
@@ -122,6 +123,16 @@ impl EnhancedPattern {
             && self.detail.has(code.detail)
     }
 
+    /// Whether one of these may stand in the second place.
+    pub fn takes_subject(&self, numbers: RangeInclusive<u16>) -> bool {
+        self.subject.meets(&numbers)
+    }
+
+    /// Whether one of these may stand in the third place.
+    pub fn takes_detail(&self, numbers: RangeInclusive<u16>) -> bool {
+        self.detail.meets(&numbers)
+    }
+
     /// Whether it matches one of these, and is not open to every detail.
     pub fn names_one_of(&self, codes: &EnhancedRange) -> bool {
         let mut classes = codes.classes.iter().map(|class| class.digit());
@@ -130,8 +141,7 @@ impl EnhancedPattern {
             && codes
                 .subject
                 .is_none_or(|subject| self.subject.has(subject))
-            && self.detail.from <= *codes.details.end()
-            && *codes.details.start() <= self.detail.to
+            && self.detail.meets(&codes.details)
     }
 
     pub fn parse(text: &str) -> Result<EnhancedPattern, String> {
@@ -179,6 +189,10 @@ impl fmt::Display for Range {
 impl Range {
     fn has(self, number: u16) -> bool {
         (self.from..=self.to).contains(&number)
+    }
+
+    fn meets(self, numbers: &RangeInclusive<u16>) -> bool {
+        self.from <= *numbers.end() && *numbers.start() <= self.to
     }
 
     fn parse(text: &str) -> Option<Range> {

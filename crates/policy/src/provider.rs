@@ -63,43 +63,45 @@ impl Providers {
     }
 }
 
-/// Patterns with the provider each stands for, asked for every reply: nearly all of them are names, or `*.` and a
-/// name, and these are looked up in place of being compared one after the other.
+/// Patterns with the provider each stands for, asked for every reply: nearly all of them end in two whole labels, so a
+/// name is compared with those of its own ending only.
 #[derive(Debug, Default)]
 struct Patterns {
-    exact: HashMap<String, usize>,
-    /// By what follows `*.`.
-    below: HashMap<String, usize>,
+    /// By the last two labels.
+    by_ending: HashMap<String, Vec<(Glob, usize)>>,
     other: Vec<(Glob, usize)>,
 }
 
 impl Patterns {
     fn put(&mut self, pattern: &str, provider: usize) {
-        let (known, name) = match pattern.strip_prefix("*.") {
-            Some(name) if !name.contains('*') => (&mut self.below, name),
-            Some(_) => return self.other.push((Glob::parse(pattern), provider)),
-            None if !pattern.contains('*') => (&mut self.exact, pattern),
-            None => return self.other.push((Glob::parse(pattern), provider)),
+        let end = ending(pattern);
+        // `*google.com` ends in no two whole labels; `*.google.com` does.
+        let known = match end.contains('*') {
+            true => &mut self.other,
+            false => self.by_ending.entry(end.to_owned()).or_default(),
         };
-        let first = known.entry(name.to_owned()).or_insert(provider);
-        *first = provider.min(*first);
+        known.push((Glob::parse(pattern), provider));
     }
 
     /// The first provider with a pattern for this name.
     fn first(&self, name: &str) -> Option<usize> {
-        let below = name
-            .match_indices('.')
-            .filter_map(|(dot, _)| self.below.get(&name[dot + 1..]));
-        let other = self.other.iter().filter(|(glob, _)| glob.matches(name));
-        let other = other.map(|(_, provider)| provider);
-        self.exact
-            .get(name)
-            .into_iter()
-            .chain(below)
-            .chain(other)
+        let alike = self.by_ending.get(ending(name)).into_iter().flatten();
+        alike
+            .chain(&self.other)
+            .filter(|(glob, _)| glob.matches(name))
+            .map(|(_, provider)| *provider)
             .min()
-            .copied()
     }
+}
+
+/// The last two labels; the whole name if it has no more.
+fn ending(name: &str) -> &str {
+    let mut dots = name
+        .bytes()
+        .enumerate()
+        .rev()
+        .filter(|(_, byte)| *byte == b'.');
+    dots.nth(1).map_or(name, |(dot, _)| &name[dot + 1..])
 }
 
 /// `*` stands for any characters, dots included; all else for itself.
@@ -184,6 +186,11 @@ mod tests {
             ("mx*.mail.*.com", "mx1.post.a.com", false),
             ("a*a", "a", false),
             ("*", "", true),
+            ("*", "mx.example.org", true),
+            ("*.org", "mx.example.org", true),
+            ("org", "org", true),
+            ("org", "example.org", false),
+            ("mx.*.example.org", "mx.a.example.org", true),
         ] {
             let one = providers(&[("one", &[pattern], &[])]);
             assert_eq!(

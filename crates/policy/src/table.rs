@@ -9,7 +9,7 @@ use relay_smtp::{EnhancedStatus, Failure, Phase};
 use crate::category::Category;
 use crate::decide::{Action, Context, Rule, TlsInUse};
 use crate::guard::{CompiledGuard, Guard};
-use crate::index::{Entry, Index};
+use crate::index::{Entry, Index, Question};
 use crate::input::Input;
 use crate::load::{Actions, Example, Loaded, LoadedRule, Regexes, load};
 use crate::memory::Memory;
@@ -208,9 +208,15 @@ impl Table {
     ) -> Taken<'_> {
         let marks = std::mem::take(&mut memory.marks);
         let texts = self.texts.candidates_in(&input.text, marks);
+        let question = Question {
+            code: input.code,
+            phase: context.phase,
+            enhanced: input.enhanced,
+            texts: texts.ready(),
+        };
         let rule = self
             .index
-            .candidates(input.code, context.phase, texts.ready(), &mut memory.rules)
+            .candidates(&question, &mut memory.rules)
             .map(|at| &self.rules[at])
             .find(|rule| {
                 rule.allows_enhanced(input.enhanced)
@@ -254,7 +260,7 @@ impl Table {
 
 impl CompiledRule {
     pub(crate) fn allows_text(&self, matched: &Candidates<'_>) -> bool {
-        self.texts.is_empty() || self.texts.clone().any(|at| matched.matched(at))
+        self.texts.is_empty() || matched.any_of(self.texts.clone())
     }
 
     pub(crate) fn allows_enhanced(&self, enhanced: Option<EnhancedStatus>) -> bool {
@@ -267,7 +273,7 @@ impl CompiledRule {
         self.providers.is_empty() || provider.is_some_and(|at| self.providers.contains(&at))
     }
 
-    fn allows_session(&self, context: &Context<'_>) -> bool {
+    pub(crate) fn allows_session(&self, context: &Context<'_>) -> bool {
         context.accepted_before >= self.accepted_before
             && self.tls.is_none_or(|wanted| wanted == context.tls)
     }
@@ -382,15 +388,7 @@ fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
     let guards = guards
         .map(|loaded| CompiledGuard::of(loaded, &mut patterns))
         .collect();
-    let texts = match Texts::new(patterns) {
-        Ok(texts) => texts,
-        Err(error) => {
-            errors.push(whole(format!(
-                "the texts of all rules together are too large ({error}); shorten some"
-            )));
-            return None;
-        }
-    };
+    let texts = Texts::new(patterns);
     if !errors.is_empty() {
         return None;
     }
@@ -400,6 +398,7 @@ fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
         let entry = Entry {
             takes_code: &|code| rule.takes_code(code),
             takes_phase: &|phase| rule.takes_phase(phase),
+            enhanced: &rule.enhanced,
             texts: rule.texts.len(),
         };
         index.put(at, &entry);

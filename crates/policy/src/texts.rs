@@ -7,23 +7,27 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use aho_corasick::{AhoCorasick, MatchKind};
 use regex::bytes::Regex;
-use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::literal::{Extractor, Literal};
 use regex_syntax::hir::{Hir, HirKind};
 
+use crate::bits::Bits;
+use crate::literals::{BYTES_MIN, Literals};
 use crate::load::{rule_hir, rule_regex};
 
 /// The patterns of all rules, by index.
 #[derive(Debug)]
 pub(crate) struct Texts {
     patterns: Vec<Pattern>,
-    literals: AhoCorasick,
+    /// For each pattern the groups of literals of which every match contains at least one each, as bits, and `SURE`.
+    /// Without any group it is always tried.
+    needs: Vec<u8>,
+    literals: Literals,
     /// For each literal where its owners stand.
     owned: Vec<Range<usize>>,
     owners: Vec<Owner>,
     /// The patterns that need no literal.
-    always: Vec<usize>,
+    always: Bits,
 }
 
 /// A pattern that a literal stands for.
@@ -37,9 +41,6 @@ struct Owner {
 #[derive(Debug)]
 struct Pattern {
     source: String,
-    /// The groups of literals of which every match contains at least one each, as bits; 0: there
-    /// are none, so it is always tried.
-    needs: u8,
     /// Built at first use: a table has hundreds, and most are never needed.
     regex: OnceLock<Option<Regex>>,
 }
@@ -54,19 +55,17 @@ pub(crate) struct Candidates<'t> {
 /// What a search found. Made once and used for many texts.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
-    /// For each pattern the groups of which a literal was found, and `SURE`.
-    found: Vec<u8>,
+    /// For each pattern the groups of which no literal was found yet, and `SURE`.
+    lacks: Vec<u8>,
     /// The patterns of which all groups were found.
-    ready: Vec<usize>,
+    ready: Bits,
 }
 
 /// A set of literals of which every match of a pattern contains at least one.
 type Group = Vec<Vec<u8>>;
 
-/// Beside the groups: a literal was found that is by itself a match of the pattern.
+/// Beside the groups: a literal that is by itself a match of the pattern.
 const SURE: u8 = 1 << 7;
-/// A literal shorter than this stands in nearly every text and would sort nothing out.
-const LITERAL_BYTES_MIN: usize = 3;
 /// Of a second and third group more is asked, since each literal costs time in every search.
 const FURTHER_LITERAL_BYTES_MIN: usize = 4;
 const FURTHER_LITERALS_MAX: usize = 40;
@@ -74,41 +73,44 @@ const GROUPS_MAX: usize = 3;
 
 impl Texts {
     /// Takes patterns that `rule_regex` has accepted.
-    pub fn new(patterns: Vec<String>) -> Result<Texts, String> {
-        let mut literals = Literals::default();
+    pub fn new(patterns: Vec<String>) -> Texts {
+        let mut literals = Collected::default();
         let mut compiled = Vec::with_capacity(patterns.len());
+        let mut all_needs = Vec::with_capacity(patterns.len());
+        let mut always = Bits::none(patterns.len());
         for (at, source) in patterns.into_iter().enumerate() {
             let needed = Needed::of(&source);
-            let mut needs = 0;
+            let mut needs = SURE;
             for (group, bit) in needed.groups.into_iter().zip(0u8..) {
                 needs |= 1 << bit;
                 literals.put(group, at, 1 << bit);
             }
             // Where nothing is needed the pattern is tried on every text, so nothing is won by more literals.
-            if needs != 0 {
-                literals.put(needed.sure, at, SURE);
+            match needs {
+                SURE => always.put(at),
+                _ => literals.put(needed.sure, at, SURE),
             }
+            all_needs.push(needs);
             compiled.push(Pattern {
                 source,
-                needs,
                 regex: OnceLock::new(),
             });
         }
-        let automaton = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .build(&literals.all)
-            .map_err(|error| error.to_string())?;
-        let needs_none = |(at, pattern): (usize, &Pattern)| (pattern.needs == 0).then_some(at);
-        let always = compiled.iter().enumerate().filter_map(needs_none).collect();
+        let all = Literals::new(literals.all.iter().map(Vec::as_slice));
         let (owned, owners) = literals.flat();
-        Ok(Texts {
+        Texts {
             patterns: compiled,
-            literals: automaton,
+            needs: all_needs,
+            literals: all,
             owned,
             owners,
             always,
-        })
+        }
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.patterns.len()
     }
 
     /// The pattern at this index, as it is written.
@@ -122,21 +124,18 @@ impl Texts {
 
     /// The same, in memory that `Candidates::marks` gave back.
     pub fn candidates_in<'t>(&'t self, text: &'t str, mut marks: Marks) -> Candidates<'t> {
-        let Marks { found, ready } = &mut marks;
-        found.clear();
-        found.resize(self.patterns.len(), 0);
-        ready.clear();
-        ready.extend_from_slice(&self.always);
-        for hit in self.literals.find_overlapping_iter(text) {
-            for owner in &self.owners[self.owned[hit.pattern().as_usize()].clone()] {
-                let (at, needs) = (owner.pattern, self.patterns[owner.pattern].needs);
-                let before = found[at];
-                found[at] |= owner.bit;
-                if before & !SURE != needs && found[at] & !SURE == needs {
-                    ready.push(at);
+        let Marks { lacks, ready } = &mut marks;
+        lacks.clone_from(&self.needs);
+        ready.become_like(&self.always);
+        self.literals.each_in(text.as_bytes(), |literal| {
+            for owner in &self.owners[self.owned[literal].clone()] {
+                let lacks = &mut lacks[owner.pattern];
+                *lacks &= !owner.bit;
+                if *lacks & !SURE == 0 {
+                    ready.put(owner.pattern);
                 }
             }
-        }
+        });
         Candidates {
             texts: self,
             text: text.as_bytes(),
@@ -146,19 +145,25 @@ impl Texts {
 }
 
 impl Candidates<'_> {
-    /// The patterns that may match, in no order: `matched` says which do.
-    pub fn ready(&self) -> &[usize] {
+    /// The patterns that may match: `matched` says which do.
+    pub fn ready(&self) -> &Bits {
         &self.marks.ready
+    }
+
+    /// Whether one of these patterns matches.
+    pub fn any_of(&self, patterns: Range<usize>) -> bool {
+        let mut ready = self.marks.ready.ones_within(patterns);
+        ready.any(|at| self.matched(at))
     }
 
     /// Whether the pattern at this index matches.
     pub fn matched(&self, at: usize) -> bool {
         let pattern = &self.texts.patterns[at];
-        let found = self.marks.found[at];
-        if found & SURE != 0 {
+        let lacks = self.marks.lacks[at];
+        if lacks & SURE == 0 {
             return true;
         }
-        if found != pattern.needs {
+        if lacks != SURE {
             return false;
         }
         pattern
@@ -176,13 +181,13 @@ impl Candidates<'_> {
 
 /// The literals of all patterns, each once.
 #[derive(Default)]
-struct Literals {
+struct Collected {
     all: Vec<Vec<u8>>,
     known: HashMap<Vec<u8>, usize>,
     owners: Vec<Vec<Owner>>,
 }
 
-impl Literals {
+impl Collected {
     fn put(&mut self, group: Group, pattern: usize, bit: u8) {
         for literal in group {
             let slot = *self.known.entry(literal.clone()).or_insert_with(|| {
@@ -260,19 +265,13 @@ fn whole_words(hir: &Hir) -> Option<Group> {
     if !extracted.is_exact() {
         return None;
     }
-    let mut words: Group = extracted
-        .literals()?
-        .iter()
-        .map(|literal| literal.as_bytes().to_ascii_lowercase())
-        .collect();
-    words.sort_unstable();
-    words.dedup();
-    (!words.is_empty() && shortest(&words) >= LITERAL_BYTES_MIN).then_some(words)
+    let words = in_lower_case(extracted.literals()?);
+    (!words.is_empty() && shortest(&words) >= BYTES_MIN).then_some(words)
 }
 
 fn needed_literals(hir: &Hir) -> Vec<Group> {
     let mut groups = groups(hir);
-    groups.retain(|group| shortest(group) >= LITERAL_BYTES_MIN);
+    groups.retain(|group| shortest(group) >= BYTES_MIN);
     groups.sort_by_key(|group| std::cmp::Reverse(worth(group)));
     let mut at = 0;
     groups.retain(|group| {
@@ -290,7 +289,7 @@ fn groups(hir: &Hir) -> Vec<Group> {
         HirKind::Literal(literal) => vec![vec![literal.0.to_ascii_lowercase()]],
         HirKind::Capture(capture) => groups(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => groups(&repetition.sub),
-        HirKind::Concat(parts) => parts.iter().flat_map(groups).collect(),
+        HirKind::Concat(parts) => groups_of_runs(parts),
         HirKind::Alternation(branches) => {
             let best_of = |branch| groups(branch).into_iter().max_by_key(worth);
             let all: Option<Vec<Group>> = branches.iter().map(best_of).collect();
@@ -300,6 +299,46 @@ fn groups(hir: &Hir) -> Vec<Group> {
             Vec::new()
         }
     }
+}
+
+/// Parts that follow one another say more together: `(CON|RCP)-T\d` needs one of twenty words of six letters, not "con" or "rcp".
+fn groups_of_runs(parts: &[Hir]) -> Vec<Group> {
+    let mut all = Vec::new();
+    let mut rest = parts;
+    while let Some((first, after)) = rest.split_first() {
+        let runs = (1..=rest.len()).map_while(|parts| Some((parts, few_words(&rest[..parts])?)));
+        let (longest, best) = runs.fold((0, None), |(_, best), (parts, words)| {
+            (parts, best.into_iter().chain([words]).max_by_key(worth))
+        });
+        match best {
+            Some(words) => {
+                all.push(words);
+                rest = &rest[longest..];
+            }
+            None => {
+                all.extend(groups(first));
+                rest = after;
+            }
+        }
+    }
+    all
+}
+
+/// Every text that these parts can match, one after the other, in lower case, if they are few words.
+fn few_words(parts: &[Hir]) -> Option<Group> {
+    let extracted = Extractor::new().extract(&Hir::concat(parts.to_vec()));
+    let words = extracted.literals().filter(|_| extracted.is_exact())?;
+    (words.len() <= FURTHER_LITERALS_MAX).then(|| in_lower_case(words))
+}
+
+fn in_lower_case(words: &[Literal]) -> Group {
+    let words = words
+        .iter()
+        .map(|word| word.as_bytes().to_ascii_lowercase());
+    let mut words: Group = words.collect();
+    words.sort_unstable();
+    words.dedup();
+    words
 }
 
 /// Of several groups the better one has longer literals, and fewer.
@@ -333,7 +372,7 @@ mod tests {
             r"no|not here|\bgone\b",
             r"",
         ];
-        let texts = Texts::new(patterns.map(String::from).to_vec()).unwrap();
+        let texts = Texts::new(patterns.map(String::from).to_vec());
         for text in [
             "User unknown",
             "user is UNKNOWN",
@@ -362,7 +401,7 @@ mod tests {
             for (at, pattern) in patterns.iter().enumerate() {
                 let alone = rule_regex(pattern).unwrap().is_match(text.as_bytes());
                 assert_eq!(candidates.matched(at), alone, "{pattern} in {text}");
-                let ready = candidates.ready().contains(&at);
+                let ready = candidates.ready().has(at);
                 assert!(ready || !alone, "{pattern} in {text}");
             }
         }
@@ -390,7 +429,7 @@ mod tests {
     #[test]
     fn words_alone_need_no_regular_expression() {
         let patterns = ["gr[ae]ylist(ed|ing)", r"user\b"];
-        let texts = Texts::new(patterns.map(String::from).to_vec()).unwrap();
+        let texts = Texts::new(patterns.map(String::from).to_vec());
         let candidates = texts.candidates("User greylisted");
         assert!(candidates.matched(0) && candidates.matched(1));
         let built = texts.patterns.iter().map(|one| one.regex.get().is_some());
