@@ -36,6 +36,7 @@ mod route_with_login;
 mod route_with_token;
 mod show_says_why;
 mod source_is_suspended;
+mod sources_and_limits;
 mod stops_in_order;
 mod submission_by_python;
 mod thousands_by_smtp_source;

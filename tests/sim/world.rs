@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use relay_schedule::{
-    Action, Event, FlushSelection, Job, Limits, Report, Scheduler, SessionId, Settings, SiteId,
-    SiteNews,
+    Action, Event, FlushSelection, Job, Limits, Report, Scheduler, SessionId, Settings, Share,
+    SiteId, SiteNews,
 };
 use relay_smtp::{Domain, NextHop, QueueId};
 
@@ -35,6 +35,8 @@ pub struct World {
     pub writing: BTreeMap<Key, Writing>,
     /// Recipients per transaction that sites have taught us.
     pub learned: BTreeMap<usize, u32>,
+    /// Caps that all sites share.
+    pub shares: Vec<Share>,
     pub tally: Tally,
     pub checks: Vec<Box<dyn Check>>,
     coming: BTreeMap<(Timestamp, u64), (u32, Coming)>,
@@ -94,6 +96,7 @@ impl World {
             sessions: BTreeMap::new(),
             writing: BTreeMap::new(),
             learned: BTreeMap::new(),
+            shares: Vec::new(),
             tally: Tally::default(),
             checks: Vec::new(),
             coming: BTreeMap::new(),
@@ -287,10 +290,16 @@ impl World {
                 let site = self.hops[number(&hop)];
                 let seconds = self.rng.random_range(0.001..0.3);
                 let limits = self.limits(site);
+                let shares = self.shares.clone();
                 let site = site_named(site);
                 self.come(
                     seconds,
-                    Coming::Event(Event::Resolved { hop, site, limits }),
+                    Coming::Event(Event::Resolved {
+                        hop,
+                        site,
+                        limits,
+                        shares,
+                    }),
                 );
             }
             Action::Open { session, site, hop } => {

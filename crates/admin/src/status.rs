@@ -126,12 +126,13 @@ fn seconds_since(then: Timestamp, now: Timestamp) -> u64 {
     u64::try_from(now.duration_since(then).as_secs()).unwrap_or(0)
 }
 
-/// Suspended ones first, then by waiting work.
+/// Suspended ones first, then those with something to tell, then by waiting work.
 fn worst(mut sites: Vec<SiteStatus>) -> Vec<SiteStatus> {
     sites.sort_by(|a, b| {
         let key = |site: &SiteStatus| {
             (
                 site.suspended_until.is_some(),
+                !site.sources.is_empty() || !site.learned.is_empty() || !site.hosts.is_empty(),
                 site.ready + site.waiting,
                 site.sessions,
             )

@@ -331,6 +331,9 @@ pub struct SiteStatus {
     /// Those of its hosts that are passed over or tried last.
     #[serde(default)]
     pub hosts: Vec<HostStatus>,
+    /// What is in force, and where it comes from.
+    #[serde(default)]
+    pub limits: Vec<LimitView>,
     /// The rule behind a suspension or a slow-down.
     pub why: Option<String>,
     /// What the rule in `why` says about itself.
@@ -347,6 +350,20 @@ pub struct SourceStatus {
     /// None: until a probe went well.
     pub until: Option<Timestamp>,
     pub rule: String,
+}
+
+/// One limit in force.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LimitView {
+    /// `connections`, `rate`, `messages_per_connection`, `recipients_per_transaction`, or what is shared.
+    pub what: String,
+    pub value: String,
+    /// `relayd.toml:14`, `default` or `learned`.
+    pub from: String,
+    /// Until when something learned holds.
+    pub until: Option<Timestamp>,
+    /// How much of what is shared is in use.
+    pub used: Option<u32>,
 }
 
 /// One host that was of no use lately.

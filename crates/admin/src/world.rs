@@ -7,14 +7,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use relay_config::Config;
-use relay_deliver::{Delivery, HostTrouble, SiteView, SourceState};
+use relay_deliver::{Delivery, HostTrouble, LimitInForce, SiteView, SourceState};
 use relay_doctor::{Finding, Question};
 use relay_observe::{Clock, Events};
 use relay_queue::{Message, Store};
 use relay_smtp::{NextHop, QueueId};
 use relay_suppression::Suppressions;
 
-use crate::view::{Advice, HostStatus, LearnedView, SiteStatus, SourceStatus};
+use crate::view::{Advice, HostStatus, LearnedView, LimitView, SiteStatus, SourceStatus};
 
 /// Boxed, so that these can stand behind `Arc<dyn ...>`.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -143,6 +143,7 @@ fn site_status(site: SiteView) -> SiteStatus {
         recipients_per_transaction: site.recipients_per_transaction,
         learned: site.learned.into_iter().map(learned).collect(),
         hosts: site.hosts.into_iter().map(host_status).collect(),
+        limits: site.limits.into_iter().map(limit).collect(),
         advice: None,
     }
 }
@@ -153,6 +154,16 @@ fn source_status(source: SourceState) -> SourceStatus {
         state: source.state.to_owned(),
         until: source.until,
         rule: source.rule,
+    }
+}
+
+fn limit(limit: LimitInForce) -> LimitView {
+    LimitView {
+        what: limit.what,
+        value: limit.value,
+        from: limit.from,
+        until: limit.until,
+        used: limit.used,
     }
 }
 

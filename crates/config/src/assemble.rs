@@ -14,8 +14,8 @@ use crate::login::login;
 use crate::section::Section;
 use crate::settings::*;
 use crate::value::{
-    count, dns_server, domain, domain_pattern, duration, duration_or_never, field_name, host_port,
-    ip_address, list, listen_address, mailbox, net, path, percentage, rate, selector,
+    count, date, dns_server, domain, domain_pattern, duration, duration_or_never, field_name,
+    host_port, ip_address, list, listen_address, mailbox, net, path, percentage, rate, selector,
     sender_pattern, size, socket_address, text, truth, word,
 };
 
@@ -37,10 +37,11 @@ pub(crate) fn config(
     let users = users(root, files);
     let listeners = listeners(root);
     let dns = dns(&root.section("dns"));
-    let delivery = delivery(&root.section("delivery"), files);
+    let mut delivery = delivery(&root.section("delivery"), files);
+    let sources = sources(root, &mut delivery);
     let mta_sts = mta_sts(&root.section("mta_sts"));
     let routes = routes(root, files);
-    let limits = limits(root);
+    let limits = limits(root, &sources, &routes);
     let retry = schedules(root);
     let policy = PolicyFiles {
         files: root.section("policy").value("files", list(text)),
@@ -76,6 +77,7 @@ pub(crate) fn config(
         dns,
         delivery,
         mta_sts,
+        sources,
         routes,
         limits,
         retry,
@@ -381,20 +383,81 @@ fn routes(root: &Section<'_>, files: &dyn Files) -> Vec<Route> {
     routes
 }
 
-fn limits(root: &Section<'_>) -> Vec<Limit> {
+/// Those with a table of their own first.
+fn sources(root: &Section<'_>, delivery: &mut Delivery) -> Vec<SourceAddress> {
+    let mut sources: Vec<SourceAddress> = Vec::new();
+    for table in root.each("source") {
+        let start = table.optional("warm_up_start", date);
+        let daily: Option<Vec<u32>> = table.optional("warm_up_daily", list(count));
+        match (table.has("warm_up_start"), table.has("warm_up_daily")) {
+            (true, false) => table.refuse("warm_up_start", "add warm_up_daily = [200, 500, 1000]"),
+            (false, true) => {
+                table.refuse(
+                    "warm_up_daily",
+                    "add warm_up_start = \"2026-11-01\", its first day",
+                );
+            }
+            (true, true) | (false, false) => {}
+        }
+        let source = SourceAddress {
+            address: match table.required("address", ip_address) {
+                Some(address) => address,
+                None => continue,
+            },
+            weight: table.value("weight", count),
+            ehlo_name: table
+                .optional("ehlo_name", domain)
+                .map(|name| name.to_ascii()),
+            warm_up: start.zip(daily).map(|(start, daily)| WarmUp {
+                start,
+                daily: Arc::from(daily),
+            }),
+        };
+        if sources.iter().any(|other| other.address == source.address) {
+            table.refuse(
+                "address",
+                "there is already a [[source]] with it; remove one",
+            );
+        }
+        sources.push(source);
+    }
+    for address in &delivery.source_addresses {
+        if !sources.iter().any(|source| source.address == *address) {
+            sources.push(SourceAddress {
+                address: *address,
+                weight: 1,
+                ehlo_name: None,
+                warm_up: None,
+            });
+        }
+    }
+    delivery.source_addresses = sources.iter().map(|source| source.address).collect();
+    sources
+}
+
+fn limits(root: &Section<'_>, sources: &[SourceAddress], routes: &[Route]) -> Vec<Limit> {
     let read = |table: Section<'_>| {
         let limit = Limit {
             to: table.value("to", list(domain_pattern)),
             provider: table.value("provider", list(text)),
             mx: table.value("mx", list(domain_pattern)),
+            route: table.value("route", list(host_port)),
+            source: table.value("source", list(ip_address)),
+            place: Arc::from(table.place_shown()),
             rate: table.optional("rate", rate),
             connections: table.optional("connections", count),
             messages_per_connection: table.optional("messages_per_connection", count),
             recipients_per_transaction: table.optional("recipients_per_transaction", count),
             tls: table.optional("tls", word),
         };
-        let names = ["to", "provider", "mx"];
-        if limit.to.is_empty() && limit.provider.is_empty() && limit.mx.is_empty() {
+        check::limit(&table, &limit, sources, routes);
+        let names = ["to", "provider", "mx", "route", "source"];
+        if limit.to.is_empty()
+            && limit.provider.is_empty()
+            && limit.mx.is_empty()
+            && limit.route.is_empty()
+            && limit.source.is_empty()
+        {
             // After a mistake in one of them the list is empty, too; that has been told.
             if !names.iter().any(|key| table.has(key)) {
                 table.refuse_table(

@@ -1,6 +1,7 @@
 //! Checks across keys: an open relay, a missing key file, a policy table with a wrong rule.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
@@ -11,7 +12,8 @@ use crate::login;
 use crate::parse::Mistake;
 use crate::section::Section;
 use crate::settings::{
-    AuthDemand, Config, ListenAddress, Listener, ListenerTls, PolicyFiles, Route,
+    AuthDemand, Config, Limit, ListenAddress, Listener, ListenerTls, PolicyFiles, Relay, Route,
+    SourceAddress,
 };
 use crate::value::{path, text};
 
@@ -306,6 +308,48 @@ pub(crate) fn route(table: &Section<'_>, route: &Route, others: &[Route]) {
                 relay.host
             ),
         );
+    }
+}
+
+/// The addresses and relays that a limit names are there, and what it sets can be kept.
+pub(crate) fn limit(
+    table: &Section<'_>,
+    limit: &Limit,
+    sources: &[SourceAddress],
+    routes: &[Route],
+) {
+    let unknown = |address: &&IpAddr| !sources.iter().any(|one| one.address == **address);
+    for address in limit.source.iter().filter(unknown) {
+        table.refuse(
+            "source",
+            &format!(
+                "there is no [[source]] with the address {address}; add it, or correct this one"
+            ),
+        );
+    }
+    let relays = || routes.iter().flat_map(|route| &route.via);
+    let unknown = |wanted: &&Relay| !relays().any(|relay| relay == *wanted);
+    for relay in limit.route.iter().filter(unknown) {
+        table.refuse(
+            "route",
+            &format!("no [[route]] goes by {relay}; write a relay as its via has it"),
+        );
+    }
+    if limit.source.is_empty() {
+        return;
+    }
+    // A session's host and its TLS are not known when its address is chosen.
+    for key in [
+        "messages_per_connection",
+        "recipients_per_transaction",
+        "tls",
+    ] {
+        if table.has(key) {
+            table.refuse(
+                key,
+                "with source only rate and connections can be set; write it in a [[limit]] without source",
+            );
+        }
     }
 }
 

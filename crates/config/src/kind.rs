@@ -28,6 +28,8 @@ pub enum Kind {
     /// An address, with port 53 where none is given.
     DnsServer,
     IpAddress,
+    /// `2026-11-01`
+    Date,
     Net,
     /// `example.com`, `*.example.com`, `*`.
     DomainPattern,
@@ -93,6 +95,7 @@ impl Kind {
             Kind::SocketAddress => "address and port".into(),
             Kind::DnsServer => "address, or address and port".into(),
             Kind::IpAddress => "IP address".into(),
+            Kind::Date => "date such as `2026-11-01`".into(),
             Kind::Net => "network such as `10.0.0.0/8`, or IP address".into(),
             Kind::DomainPattern => "domain, `*.domain` (subdomains) or `*` (all)".into(),
             Kind::SenderPattern => "mail address, or `*@domain`".into(),
@@ -146,6 +149,7 @@ impl Kind {
             | Kind::SocketAddress
             | Kind::DnsServer
             | Kind::IpAddress
+            | Kind::Date
             | Kind::Net
             | Kind::DomainPattern
             | Kind::SenderPattern

@@ -11,6 +11,7 @@ mod endpoint;
 pub mod kind;
 mod known;
 mod layer;
+pub mod limits;
 mod login;
 pub mod lookup;
 pub mod options;
@@ -23,6 +24,7 @@ mod value;
 
 pub use check::{Files, NoFiles};
 pub use endpoint::{Endpoint, OauthClient, Scheme};
+pub use limits::{Aim, Amount, InForce, SharedCap};
 pub use login::{Login, LoginSecret, Mechanisms};
 pub use parse::{Mistake, Source, load};
 pub use settings::*;

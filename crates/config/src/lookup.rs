@@ -1,10 +1,10 @@
-//! What the configuration says for one domain: its next hop, its limits, its retry schedule.
+//! What the configuration says for one domain: its next hop, its retry schedule.
 //! The narrowest entry wins; of entries that are equally narrow, the first in the file.
 
-use relay_policy::{Schedule, TlsRequirement};
+use relay_policy::Schedule;
 use relay_smtp::{Domain, Host, NextHop};
 
-use crate::settings::{Config, DomainPattern, EffectiveLimits, Limit, Relay, Route};
+use crate::settings::{Config, DomainPattern, Relay, Route};
 
 /// Sessions at once with one site where no `[[limit]]` says otherwise.
 pub const CONNECTIONS_DEFAULT: u32 = 10;
@@ -42,39 +42,12 @@ impl Config {
         named.or_else(|| self.routes.iter().find(|r| r.via.iter().any(is_one)))
     }
 
-    /// The limits for a domain, its provider and MX host names; the narrowest wins, field by field.
-    /// A `[[limit]]` that names several of them holds where any of them fits.
-    pub fn limits_for(
-        &self,
-        domain: Option<&str>,
-        provider: Option<&str>,
-        mx: &[&str],
-    ) -> EffectiveLimits {
-        let domain = domain.map(comparable);
-        let mx: Vec<String> = mx.iter().copied().map(comparable).collect();
-        let width = |limit: &Limit| limit_width(limit, domain.as_deref(), provider, &mx);
-
-        let mut fitting: Vec<(Width, &Limit)> = self
-            .limits
-            .iter()
-            .filter_map(|limit| Some((width(limit)?, limit)))
-            .collect();
-        // Stable, so that the first in the file wins among equals.
-        fitting.sort_by_key(|(width, _)| *width);
-        let first = |field: fn(&Limit) -> Option<u32>| fitting.iter().find_map(|(_, l)| field(l));
-
-        EffectiveLimits {
-            rate: fitting.iter().find_map(|(_, limit)| limit.rate),
-            connections: first(|limit| limit.connections).unwrap_or(CONNECTIONS_DEFAULT),
-            messages_per_connection: first(|limit| limit.messages_per_connection)
-                .unwrap_or(MESSAGES_PER_CONNECTION_DEFAULT),
-            recipients_per_transaction: first(|limit| limit.recipients_per_transaction)
-                .unwrap_or(RECIPIENTS_PER_TRANSACTION_DEFAULT),
-            tls: fitting
-                .iter()
-                .find_map(|(_, limit)| limit.tls)
-                .unwrap_or(TlsRequirement::Opportunistic),
-        }
+    /// The name to say in EHLO when going out from this address.
+    pub fn ehlo_name(&self, source: Option<std::net::IpAddr>) -> &str {
+        let mut named = self.sources.iter();
+        let named = named.find(|one| Some(one.address) == source);
+        let name = named.and_then(|one| one.ehlo_name.as_deref());
+        name.unwrap_or(&self.hostname)
     }
 
     /// The named schedule, or `default` where the name is unknown.
@@ -97,9 +70,10 @@ impl DomainPattern {
 /// How narrow a fit is; smaller is narrower. Among `*.x` the longer suffix is the narrower one, so
 /// it carries how much of the name is left open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Width {
+pub(crate) enum Width {
     Domain,
     BelowDomain(usize),
+    Route,
     Mx,
     BelowMx(usize),
     Provider,
@@ -118,30 +92,8 @@ fn width(pattern: &DomainPattern, name: Option<&str>) -> Option<Width> {
     }
 }
 
-fn width_of(patterns: &[DomainPattern], name: Option<&str>) -> Option<Width> {
+pub(crate) fn width_of(patterns: &[DomainPattern], name: Option<&str>) -> Option<Width> {
     patterns.iter().filter_map(|p| width(p, name)).min()
-}
-
-fn limit_width(
-    limit: &Limit,
-    domain: Option<&str>,
-    provider: Option<&str>,
-    mx: &[String],
-) -> Option<Width> {
-    let by_domain = width_of(&limit.to, domain);
-    let by_mx = mx
-        .iter()
-        .filter_map(|host| width_of(&limit.mx, Some(host)))
-        .map(|width| match width {
-            Width::Domain => Width::Mx,
-            Width::BelowDomain(open) => Width::BelowMx(open),
-            Width::Mx | Width::BelowMx(_) | Width::Provider | Width::All => width,
-        })
-        .min();
-    let by_provider = provider
-        .filter(|name| limit.provider.iter().any(|wanted| wanted == name))
-        .map(|_| Width::Provider);
-    [by_domain, by_mx, by_provider].into_iter().flatten().min()
 }
 
 /// The entry with the smallest width; the first of equals.
@@ -154,7 +106,7 @@ fn narrowest<T>(entries: &[T], width: impl Fn(&T) -> Option<Width>) -> Option<&T
 }
 
 /// A name as patterns are kept: lower case, A-labels, no trailing dot.
-fn comparable(name: &str) -> String {
+pub(crate) fn comparable(name: &str) -> String {
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.is_ascii() {
         return name.to_ascii_lowercase();
@@ -167,6 +119,8 @@ fn comparable(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use relay_policy::TlsRequirement;
+
     use super::*;
     use crate::{NoFiles, Source, load};
 

@@ -79,15 +79,23 @@ pub const SECTIONS: &[Section] = &[
         doc: "Policies by which domains ask for TLS (RFC 8461), read over HTTPS.",
     },
     Section {
+        name: "source[]",
+        doc: "The addresses of this machine that mail goes out from; one table for each. Without any: \
+              those of delivery.source_addresses, else the kernel chooses. A message that was greylisted \
+              goes from the same address again.",
+    },
+    Section {
         name: "route[]",
         doc: "Mail that goes to a relay, not to the domain's own MX. The narrowest pattern wins, \
               then the first in the file.",
     },
     Section {
         name: "limit[]",
-        doc: "What one site may be sent. Names by `to`, `mx` or `provider`; any one that fits is \
-              enough. A domain is narrower than an MX name, that than a provider, that than `*`; the \
-              narrowest table that sets a value wins, each value for itself.",
+        doc: "What one site may be sent. Names by `to`, `mx`, `route` or `provider`; any one that fits is \
+              enough. A domain is narrower than a route, that than an MX name, that than a provider, \
+              that than `*`; the narrowest table that sets a value wins, each value for itself. What is \
+              set for a provider holds for all its sites together. With `source` it holds, besides, for \
+              what goes out from each of these addresses.",
     },
     Section {
         name: "retry.*",
@@ -642,6 +650,49 @@ pub const OPTIONS: &[Row] = &[
         "The port of policy hosts. Anything but 443 is for tests. A change needs a restart.",
     ),
     built(
+        "source[].address",
+        Kind::IpAddress,
+        Default::Required,
+        "\"192.0.2.10\"",
+        "The address. Its PTR record should name `ehlo_name`.",
+    ),
+    built(
+        "source[].weight",
+        Kind::Count {
+            least: 0,
+            most: 1000,
+        },
+        Default::Is("1"),
+        "3",
+        "Its part of the mail, in proportion to the others of its family. 0: it is not used.",
+    ),
+    built(
+        "source[].ehlo_name",
+        Kind::Domain,
+        Default::Otherwise("`hostname`"),
+        "\"out2.example.com\"",
+        "The name that is said in EHLO from there.",
+    ),
+    built(
+        "source[].warm_up_start",
+        Kind::Date,
+        Default::Otherwise("no warm-up"),
+        "\"2026-11-01\"",
+        "The first day (UTC) on which mail goes from there: receivers trust a new address more when \
+         its volume grows slowly. Needs `warm_up_daily`.",
+    ),
+    built(
+        "source[].warm_up_daily",
+        Kind::ListOfSome(&Kind::Count {
+            least: 1,
+            most: 100_000_000,
+        }),
+        Default::Otherwise("no warm-up"),
+        "[200, 500, 1000, 2000, 5000, 10000]",
+        "Messages on the first day, the second and so on; after the last there is no cap. What is \
+         beyond goes from other sources, or waits for midnight (UTC).",
+    ),
+    built(
         "route[].to",
         Kind::ListOfSome(&Kind::DomainPattern),
         Default::Required,
@@ -767,6 +818,22 @@ pub const OPTIONS: &[Row] = &[
         Default::Is("[]"),
         "[\"*.google.com\"]",
         "By the name of an MX host.",
+    ),
+    built(
+        "limit[].route",
+        Kind::List(&Kind::HostPort),
+        Default::Is("[]"),
+        "[\"smtp.upstream.example:587\"]",
+        "By a relay of a [[route]], as its `via` has it.",
+    ),
+    built(
+        "limit[].source",
+        Kind::List(&Kind::IpAddress),
+        Default::Is("[]"),
+        "[\"192.0.2.10\"]",
+        "What goes out from each of these addresses: to all sites together that the other names take \
+         in, or, without any, everywhere. Of such tables, too, the narrowest wins. Only `rate` and \
+         `connections`.",
     ),
     built(
         "limit[].rate",

@@ -154,6 +154,11 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// Where the table stands, for people: `relayd.toml:14`.
+    pub(crate) fn place_shown(&self) -> &str {
+        self.place.unwrap_or("configuration")
+    }
+
     /// Whether the key is given.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.raw(key).is_some()

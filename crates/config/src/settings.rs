@@ -28,6 +28,8 @@ pub struct Config {
     pub dns: Dns,
     pub delivery: Delivery,
     pub mta_sts: MtaSts,
+    /// Local addresses to send from: those of `[[source]]`, then those of `delivery.source_addresses`.
+    pub sources: Vec<SourceAddress>,
     pub routes: Vec<Route>,
     pub limits: Vec<Limit>,
     /// By name; `default` is always there.
@@ -174,7 +176,7 @@ pub enum TrustAd {
 pub struct Delivery {
     /// The port of MX hosts. Default 25.
     pub port: u16,
-    /// Empty: the kernel chooses.
+    /// All of [`Config::sources`]. Empty: the kernel chooses.
     pub source_addresses: Vec<IpAddr>,
     pub address_family: AddressFamily,
     /// Whether MX hosts may have private or loopback addresses. Default: no.
@@ -209,6 +211,26 @@ impl Verp {
         };
         self.senders.is_empty() || self.senders.iter().any(fits)
     }
+}
+
+/// `[[source]]`: a local address to send from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceAddress {
+    pub address: IpAddr,
+    /// Its part of the mail, in proportion to the others' of its family. Default 1; 0: not used.
+    pub weight: u32,
+    /// None: `hostname`.
+    pub ehlo_name: Option<String>,
+    pub warm_up: Option<WarmUp>,
+}
+
+/// How the daily volume of a new address grows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WarmUp {
+    /// Midnight (UTC) of the first day.
+    pub start: jiff::Timestamp,
+    /// Messages on each day; after the last there is no cap.
+    pub daily: Arc<[u32]>,
 }
 
 /// `[mta_sts]`
@@ -285,7 +307,7 @@ pub enum Balance {
     Even,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relay {
     /// A host name or an address.
     pub host: String,
@@ -342,6 +364,12 @@ pub struct Limit {
     pub to: Vec<DomainPattern>,
     pub provider: Vec<String>,
     pub mx: Vec<DomainPattern>,
+    /// Relays of the routes that are meant.
+    pub route: Vec<Relay>,
+    /// Local addresses; then it holds for what goes from each of them.
+    pub source: Vec<IpAddr>,
+    /// `relayd.toml:14`
+    pub place: Arc<str>,
     pub rate: Option<Rate>,
     pub connections: Option<u32>,
     pub messages_per_connection: Option<u32>,

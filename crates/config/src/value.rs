@@ -155,6 +155,16 @@ pub(crate) fn ip_address(value: &Value, _: &Kind) -> Read<IpAddr> {
         .or_else(|_| wrong(value, "not an IP address; write 192.0.2.10 or 2001:db8::10"))
 }
 
+/// Midnight of that day, UTC.
+pub(crate) fn date(value: &Value, _: &Kind) -> Read<jiff::Timestamp> {
+    let date = raw_text(value)?.parse::<jiff::civil::Date>();
+    let midnight = date.and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC));
+    match midnight {
+        Ok(midnight) => Ok(midnight.timestamp()),
+        Err(_) => wrong(value, "not a date; write \"2026-11-01\""),
+    }
+}
+
 pub(crate) fn net(value: &Value, _: &Kind) -> Read<IpNet> {
     let text = raw_text(value)?;
     if let Ok(net) = text.parse::<IpNet>() {

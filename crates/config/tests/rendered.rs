@@ -163,6 +163,12 @@ fn file_with(row: &Row, value: &str) -> String {
         ],
         "route[]" => &[("to", "[\"*\"]"), ("via", "[\"a.example:25\"]")],
         "delivery" if key == "verp_senders" => &[("verp", "\"b-{id}@b.example\"")],
+        "source[]" if key.starts_with("warm_up") => &[
+            ("address", "\"192.0.2.1\""),
+            ("warm_up_start", "\"2026-11-01\""),
+            ("warm_up_daily", "[1]"),
+        ],
+        "source[]" => &[("address", "\"192.0.2.1\"")],
         "limit[]" => &[("to", "[\"*\"]"), ("mx", "[\"*\"]")],
         "dkim[]" => &[
             ("domain", "\"d.example\""),
@@ -184,6 +190,11 @@ fn file_with(row: &Row, value: &str) -> String {
         // What the words of tls and auth need.
         file.push_str("[tls]\ncertificate = \"c\"\nkey = \"k\"\n");
         file.push_str("[[user]]\nname = \"u\"\npassword_file = \"secrets\"\n");
+    }
+    if table == "limit[]" {
+        // What source and route name.
+        file.push_str("[[source]]\naddress = \"192.0.2.10\"\n");
+        file.push_str("[[route]]\nto = [\"*\"]\nvia = [\"smtp.upstream.example:587\"]\n");
     }
     file
 }

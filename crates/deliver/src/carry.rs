@@ -19,7 +19,7 @@ use relay_observe::crash::{self, CrashPoint};
 use relay_policy::{Action, Fate};
 use relay_queue::StoreError;
 use relay_schedule::scheduler::SiteNews;
-use relay_schedule::{SessionId, SiteId, SourceChoice};
+use relay_schedule::{SessionId, SiteId};
 use relay_smtp::client::Outcome;
 use relay_smtp::{Failure, Phase};
 use tokio::sync::mpsc;
@@ -75,7 +75,7 @@ impl Carrier {
     /// Tries all due recipients. Those without a verdict afterwards are due as before.
     /// Err: the queue does not give the message out.
     pub async fn carry(&mut self, settings: &Settings, job: &Job) -> Result<Try, StoreError> {
-        let mut attempt = Try::new(job, self.sources_for(job));
+        let mut attempt = Try::new(job, job.sources.clone());
         if let Some(refusal) = loops(settings, job) {
             let decision = judge_refusal(settings, job, &refusal, None, self.world.clock.now());
             attempt.refuse_all(&refusal, &decision);
@@ -173,16 +173,6 @@ impl Carrier {
         if !unbelieved.is_empty() {
             unsuppress(&*self.world.suppressions, unbelieved, now).await;
         }
-    }
-
-    /// The scheduler's choice, and the address that a greylisting server has seen this message come from.
-    fn sources_for(&self, job: &Job) -> SourceChoice {
-        let mut sources = job.sources.clone();
-        if sources.prefer.is_none() {
-            let home = self.world.homes.get(job.message.id);
-            sources.prefer = home.filter(|home| !sources.avoid.contains(home));
-        }
-        sources
     }
 
     /// A server that asks to come back later wants to see the same address again.

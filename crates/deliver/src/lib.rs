@@ -36,5 +36,5 @@ pub mod world;
 pub use host_memory::HostTrouble;
 pub use next_hop::next_hop;
 pub use relay_schedule::SourceState;
-pub use run::{Delivery, SiteView};
+pub use run::{Delivery, LimitInForce, SiteView};
 pub use world::World;

@@ -300,7 +300,7 @@ impl Target<'_> {
         let in_clear = route.is_some_and(|route| route.tls == TlsRequirement::None)
             || self.address.ip().is_loopback();
         Setup {
-            hostname: self.config.hostname.clone(),
+            hostname: self.config.ehlo_name(self.source).to_owned(),
             tls,
             login: login.map(Credentials::login),
             clear_auth: match in_clear {

@@ -2,6 +2,7 @@
 //! scheduler.
 
 mod dispatcher;
+mod in_force;
 mod jobs;
 mod limits;
 mod pauses;
@@ -25,6 +26,7 @@ use crate::host_memory::HostTrouble;
 use crate::link::{FromSession, Link};
 use crate::world::World;
 use dispatcher::Dispatcher;
+pub use in_force::LimitInForce;
 pub use jobs::route_settings;
 
 /// Orders that wait for the dispatcher. It works through thousands in a second; a longer queue would
@@ -84,6 +86,8 @@ pub struct SiteView {
     pub learned: Vec<(String, Timestamp)>,
     /// Those of its hosts that are passed over or tried last.
     pub hosts: Vec<HostTrouble>,
+    /// What is in force, and where it comes from.
+    pub limits: Vec<LimitInForce>,
 }
 
 /// What the dispatcher is asked to do. Each answer comes once it is done.
@@ -360,6 +364,7 @@ impl From<SiteState> for SiteView {
             recipients_per_transaction: state.recipients_per_transaction,
             learned: Vec::new(),
             hosts: Vec::new(),
+            limits: Vec::new(),
         }
     }
 }

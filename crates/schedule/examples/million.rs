@@ -70,6 +70,7 @@ fn deliver_all(scheduler: &mut Scheduler, now: Timestamp, mut actions: Vec<Actio
                             messages_per_connection: 100,
                             recipients_per_transaction: 100,
                         },
+                        shares: Vec::new(),
                     };
                     scheduler.handle(event, now, &mut actions);
                 }

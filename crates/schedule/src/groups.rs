@@ -66,6 +66,7 @@ pub(crate) struct Groups {
     groups: BTreeMap<GroupRef, Group>,
     /// Those for which sites wait.
     waited_for: BTreeSet<GroupRef>,
+    before_restart: Vec<WarmedUp>,
 }
 
 #[derive(Debug)]
@@ -90,9 +91,16 @@ impl Groups {
     pub(crate) fn set(&mut self, share: &Share, now: Micros) -> GroupRef {
         let Some(&number) = self.numbers.get(&share.name) else {
             let number = GroupRef::try_from(self.groups.len()).unwrap_or(GroupRef::MAX);
+            let mut count = Count::new(&share.cap, now);
+            let before = self.before_restart.iter();
+            if let Some(before) = before.rev().find(|before| before.name == share.name)
+                && let Count::WarmUp { day, used, .. } = &mut count
+            {
+                (*day, *used) = (before.day, before.used);
+            }
             let group = Group {
                 name: Arc::clone(&share.name),
-                count: Count::new(&share.cap, now),
+                count,
                 blocked: BTreeSet::new(),
                 served: 0,
             };
@@ -144,7 +152,9 @@ impl Groups {
     /// The next site that has waited for room that is there now; it does not wait any more.
     pub(crate) fn next_to_serve(&mut self, now: Micros) -> Option<SiteRef> {
         let waited_for = self.waited_for.iter();
-        let number = waited_for.copied().find(|&group| self.has_room(group, now))?;
+        let number = waited_for
+            .copied()
+            .find(|&group| self.has_room(group, now))?;
         let group = self.groups.get_mut(&number)?;
         let after = group.blocked.range(group.served.saturating_add(1)..).next();
         let site = after.or_else(|| group.blocked.first()).copied();
@@ -167,7 +177,11 @@ impl Groups {
     }
 
     /// In words, and when there is room again as far as that is known.
-    pub(crate) fn describe(&self, group: GroupRef, now: Micros) -> Option<(Arc<str>, Option<Micros>)> {
+    pub(crate) fn describe(
+        &self,
+        group: GroupRef,
+        now: Micros,
+    ) -> Option<(Arc<str>, Option<Micros>)> {
         let group = self.groups.get(&group)?;
         Some((Arc::clone(&group.name), group.count.next(now)))
     }
@@ -186,18 +200,37 @@ impl Groups {
         })
     }
 
-    /// What was used today before a restart.
-    pub(crate) fn restore_used(&mut self, name: &str, today: u64, count: u32) {
-        let number = self.numbers.get(name);
-        let group = number.and_then(|number| self.groups.get_mut(number));
-        if let Some(Group {
-            count: Count::WarmUp { day, used, .. },
-            ..
-        }) = group
-        {
-            (*day, *used) = (today, count);
-        }
+    /// What sources in their warm-up have sent today.
+    pub(crate) fn warm_ups(&self, now: Micros) -> Vec<WarmedUp> {
+        let today = |group: &Group| match &group.count {
+            Count::WarmUp { day, used, .. } if *day == now / DAY => Some(WarmedUp {
+                name: Arc::clone(&group.name),
+                day: *day,
+                used: *used,
+            }),
+            Count::WarmUp { .. } | Count::Connections { .. } | Count::Rate(_) => None,
+        };
+        self.groups.values().filter_map(today).collect()
     }
+
+    pub(crate) fn is_warming_up(&self) -> bool {
+        let mut groups = self.groups.values();
+        groups.any(|group| matches!(group.count, Count::WarmUp { .. }))
+    }
+
+    /// What was used before a restart, for the groups that come.
+    pub(crate) fn restore(&mut self, warm_ups: Vec<WarmedUp>) {
+        self.before_restart = warm_ups;
+    }
+}
+
+/// To be kept over a restart.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WarmedUp {
+    pub name: Arc<str>,
+    /// Since the epoch, UTC.
+    pub day: u64,
+    pub used: u32,
 }
 
 /// What is in use of a cap.
@@ -206,10 +239,6 @@ pub struct Usage {
     pub name: Arc<str>,
     /// None: a rate.
     pub used: Option<u32>,
-}
-
-pub(crate) fn day_of(now: Micros) -> u64 {
-    now / DAY
 }
 
 impl Count {
@@ -372,8 +401,16 @@ mod tests {
             start,
             daily: Arc::from([5, 5]),
         };
+        let group = groups.set(&share("w", Cap::WarmUp(curve.clone())), now);
+        groups.take(group, now);
+        let kept = groups.warm_ups(now);
+        assert_eq!(kept.first().map(|kept| kept.used), Some(1));
+        groups = Groups::default();
+        groups.restore(vec![WarmedUp {
+            used: 5,
+            ..kept[0].clone()
+        }]);
         let group = groups.set(&share("w", Cap::WarmUp(curve)), now);
-        groups.restore_used("w", day_of(now), 5);
         assert!(!groups.has_room(group, now));
         assert!(groups.has_room(group, now + DAY));
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::groups::WarmedUp;
 use crate::pause::{Pause, Stage};
 use crate::scheduler::{Scheduler, SiteId};
 use crate::site::Site;
@@ -55,6 +56,22 @@ impl Scheduler {
             .collect();
         kept.sort_by(|a, b| a.site.cmp(&b.site));
         kept
+    }
+}
+
+impl Scheduler {
+    /// What sources in their warm-up have sent today.
+    pub fn warm_ups(&self, now: Timestamp) -> Vec<WarmedUp> {
+        self.groups.warm_ups(time::clock(now))
+    }
+
+    pub fn is_warming_up(&self) -> bool {
+        self.groups.is_warming_up()
+    }
+
+    /// What they had sent before a restart. Before anything is resolved.
+    pub fn restore_warm_ups(&mut self, warm_ups: Vec<WarmedUp>) {
+        self.groups.restore(warm_ups);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here opens a socket, touches the queue or reads a clock. It says *when*; what a reply
 //! means is `policy`'s, who carries it out is `deliver`.
 
+mod groups;
 pub mod hop;
 mod hops;
 mod jobs;
@@ -12,6 +13,7 @@ mod pause;
 mod pump;
 pub mod rate;
 mod ready;
+mod room;
 pub mod scheduler;
 mod senders;
 mod sessions;
@@ -22,10 +24,11 @@ mod waiting;
 pub mod why;
 pub mod window;
 
+pub use groups::{Cap, Share, Usage, WarmUp, WarmedUp};
 pub use kept::{Kept, KeptPause, KeptSlow};
 pub use scheduler::{
     Action, Dispatch, Event, FlushSelection, Job, Limits, Reach, Report, Scheduler, SessionId,
-    Settings, SiteId, SiteNews,
+    Settings, SiteId, SiteNews, Source,
 };
 pub use sources::SourceChoice;
 pub use why::{Blocked, SiteState, SourceState};

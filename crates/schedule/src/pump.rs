@@ -45,6 +45,14 @@ impl Scheduler {
         }
     }
 
+    /// Sites that have waited for room in a cap that they share with others.
+    pub(crate) fn serve_blocked_sites(&mut self, now: Micros, actions: &mut Vec<Action>) {
+        // Each turn ends one site's waiting; it waits again only where there is no room.
+        while let Some(site) = self.groups.next_to_serve(now) {
+            self.pump(site, now, actions);
+        }
+    }
+
     /// While a site is suspended its jobs still come to their end in time.
     fn expire_overdue(&mut self, site: SiteRef, now: Micros, actions: &mut Vec<Action>) {
         while let Some(entry) = self.sites.get(&site)
@@ -81,6 +89,20 @@ impl Scheduler {
                 continue;
             };
             let messages = session.messages;
+            let held = session.held.groups();
+            if !self.may_send(site, id, now) {
+                if let Some(entry) = self.sites.get_mut(&site) {
+                    entry.idle.push(id);
+                }
+                return;
+            }
+            let wanted = self.groups.wanted_by_others(&held, site);
+            let Some(entry) = self.sites.get_mut(&site) else {
+                return;
+            };
+            let Some(session) = self.sessions.get(&id) else {
+                continue;
+            };
             if let Stage::Idle { since } = session.stage {
                 self.idle_sessions.remove(&(since, id));
             }
@@ -88,6 +110,13 @@ impl Scheduler {
                 self.quit(id, actions);
                 continue;
             }
+            if wanted && messages >= TURN_MESSAGES {
+                self.quit(id, actions);
+                continue;
+            }
+            let Some(entry) = self.sites.get_mut(&site) else {
+                return;
+            };
             let job = match gate {
                 Gate::All => entry.flushed.pop().or_else(|| entry.ready.pop()),
                 Gate::FlushedOnly => entry.flushed.pop(),
@@ -116,10 +145,7 @@ impl Scheduler {
             Urge::Normal if slot.deadline > now => time::timestamp(now),
             Urge::Normal | Urge::Flushed | Urge::WasFlushed => Timestamp::MAX,
         };
-        let sources = match self.sites.get_mut(&site) {
-            Some(entry) => entry.sources.choose(&entry.all_sources, now),
-            None => SourceChoice::default(),
-        };
+        let sources = self.choose_sources(site, id, now);
         if let Some(session) = self.sessions.get_mut(&id) {
             session.stage = Stage::Busy {
                 job,
@@ -157,10 +183,11 @@ impl Scheduler {
     /// Opens sessions while there is more work than sessions that wait for some.
     fn open(&mut self, site: SiteRef, now: Micros, actions: &mut Vec<Action>) {
         while let Some(entry) = self.sites.get_mut(&site) {
-            let wanted = match entry.rate.per_second() {
-                None => entry.offered(now),
-                // More would only wait for the rate, and end of it.
-                Some(_) => entry.offered(now).min(1),
+            // More than one would only wait for the rate, and end of it.
+            let paced = entry.rate.per_second().is_some() || entry.shares.are_paced();
+            let wanted = match paced {
+                true => entry.offered(now).min(1),
+                false => entry.offered(now),
             };
             if wanted <= entry.idle.len() + entry.opening as usize
                 || entry.sessions.len() as u32 >= entry.sessions_allowed(now)
@@ -182,7 +209,10 @@ impl Scheduler {
             let Some(hop) = self.hop_for_session(site, now) else {
                 return;
             };
-            self.open_one(site, hop, actions);
+            if !self.may_open(site, now) {
+                return;
+            }
+            self.open_one(site, hop, now, actions);
             // With others waiting, one at a time.
             if !(self.starving.is_empty() && self.wanting.is_empty()) {
                 self.queue_behind(site, now);
@@ -218,7 +248,14 @@ impl Scheduler {
         }
     }
 
-    fn open_one(&mut self, site: SiteRef, hop: relay_smtp::NextHop, actions: &mut Vec<Action>) {
+    fn open_one(
+        &mut self,
+        site: SiteRef,
+        hop: relay_smtp::NextHop,
+        now: Micros,
+        actions: &mut Vec<Action>,
+    ) {
+        let held = self.hold_session(site, now);
         let Some(entry) = self.sites.get_mut(&site) else {
             return;
         };
@@ -238,6 +275,7 @@ impl Scheduler {
                 messages: 0,
                 connection: Connection::None,
                 stage: Stage::Opening,
+                held,
             },
         );
     }
@@ -265,7 +303,9 @@ impl Scheduler {
                 continue;
             };
             let ends = since + self.idle;
-            let wanted_elsewhere = self.quitting < self.starving.len() + self.wanting.len();
+            let held = self.sessions.get(&id).map(|one| one.held.groups());
+            let wanted_elsewhere = self.quitting < self.starving.len() + self.wanting.len()
+                || held.is_some_and(|held| self.groups.wanted_by_others(&held, site));
             if surplus > 0 || ends <= now || wanted_elsewhere {
                 surplus = surplus.saturating_sub(1);
                 self.quit(id, actions);

@@ -201,7 +201,10 @@ impl Scheduler {
             let Some(entry) = self.sites.get(&site) else {
                 return choice;
             };
-            let fitting = self.sources.iter().filter(|one| one.address.is_ipv4() == v4);
+            let fitting = self
+                .sources
+                .iter()
+                .filter(|one| one.address.is_ipv4() == v4);
             let usable: Vec<Source> = fitting
                 .filter(|one| !choice.avoid.contains(&one.address))
                 .filter(|one| self.full_for(entry, one.address, &held, now).is_empty())
@@ -266,12 +269,7 @@ impl Scheduler {
         }
     }
 
-    fn let_go_of_sources(
-        &mut self,
-        id: SessionId,
-        keep: impl Fn(IpAddr) -> bool,
-        now: Micros,
-    ) {
+    fn let_go_of_sources(&mut self, id: SessionId, keep: impl Fn(IpAddr) -> bool, now: Micros) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };

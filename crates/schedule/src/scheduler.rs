@@ -14,11 +14,13 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use relay_smtp::{NextHop, QueueId};
 
+use crate::groups::{Groups, Share};
 use crate::hops::Hops;
 use crate::jobs::{HopRef, JobRef, Jobs, Origin, Place, Urge};
 use crate::kept::Kept;
 use crate::pause::Pause;
 use crate::ready;
+use crate::room::Held;
 use crate::site::{LimitsAge, Site, SiteRef};
 use crate::sources::SourceChoice;
 use crate::time::{self, Micros, SECOND};
@@ -102,6 +104,8 @@ pub enum Event {
         hop: NextHop,
         site: SiteId,
         limits: Limits,
+        /// The caps that it shares with other sites.
+        shares: Vec<Share>,
     },
     /// A session is there and wants work: first at its start, before it has connected (so that a
     /// failure to connect settles a dispatch), then after each report.
@@ -244,9 +248,22 @@ pub struct Settings {
     /// Sessions at once, all sites together; at least 1.
     pub sessions_max: u32,
     /// Local addresses to send from; empty: the kernel chooses.
-    pub sources: Vec<IpAddr>,
-    /// Seeds the only chance in here: by how much suspensions are stretched.
+    pub sources: Vec<Source>,
+    /// Seeds the only chances in here: by how much suspensions are stretched, and which source is next.
     pub seed: u64,
+}
+
+/// A local address to send from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub address: IpAddr,
+    /// Its part of the mail, in proportion to the others' of its family. 0: it is not used.
+    pub weight: u32,
+}
+
+pub(crate) fn addresses(sources: &[Source]) -> Arc<[IpAddr]> {
+    let used = sources.iter().filter(|source| source.weight > 0);
+    used.map(|source| source.address).collect()
 }
 
 /// A dispatch that broke off is tried again after this, so that a crash loop cannot spin.
@@ -283,7 +300,11 @@ pub struct Scheduler {
     pub(crate) settling: BTreeMap<JobRef, Afterwards>,
     pub(crate) touched: BTreeSet<SiteRef>,
     pub(crate) rng: StdRng,
-    pub(crate) sources: Arc<[IpAddr]>,
+    /// The source addresses there are; empty: the kernel chooses.
+    pub(crate) sources: Arc<[Source]>,
+    pub(crate) groups: Groups,
+    /// The time of the last event.
+    last_seen: Micros,
 }
 
 #[derive(Debug)]
@@ -293,6 +314,8 @@ pub(crate) struct Session {
     pub(crate) messages: u32,
     pub(crate) connection: Connection,
     pub(crate) stage: Stage,
+    /// Of the caps that sites share.
+    pub(crate) held: Held,
 }
 
 /// What is known of a session's connection.
@@ -356,6 +379,8 @@ impl Scheduler {
             touched: BTreeSet::new(),
             rng: StdRng::seed_from_u64(settings.seed),
             sources: Arc::from(settings.sources),
+            groups: Groups::default(),
+            last_seen: 0,
         }
     }
 
@@ -365,21 +390,27 @@ impl Scheduler {
         self.sessions_max = settings.sessions_max.max(1) as usize;
         self.sources = Arc::from(settings.sources.as_slice());
         for site in self.sites.values_mut() {
-            site.all_sources = Arc::clone(&self.sources);
+            site.all_sources = addresses(&self.sources);
         }
     }
 
     /// Takes one event; appends what is to be done to `actions`.
     pub fn handle(&mut self, event: Event, now: Timestamp, actions: &mut Vec<Action>) {
         let now = time::clock(now);
+        self.last_seen = now;
         match event {
             Event::Tick => {}
             Event::Add(job) => self.add(job, now),
             Event::Remove(id) => self.remove(id, now),
-            Event::Resolved { hop, site, limits } => self.resolved(&hop, site, limits, now),
+            Event::Resolved {
+                hop,
+                site,
+                limits,
+                shares,
+            } => self.resolved(&hop, site, limits, &shares, now),
             Event::Ready(session) => self.session_ready(session, now, actions),
             Event::Done { session, report } => self.session_done(session, &report, now, actions),
-            Event::Opened { session, source } => self.session_opened(session, source),
+            Event::Opened { session, source } => self.session_opened(session, source, now),
             Event::Carried { session, news } => self.session_carried(session, news, now, actions),
             Event::Closed(session) => self.session_closed(session, now),
             Event::Flush(selection) => self.flush(selection, now, actions),
@@ -427,16 +458,19 @@ impl Scheduler {
         self.pass_time(now, actions);
         // Before the site whose session has just ended takes the free place for itself.
         self.serve_waiting_sites(now, actions);
+        self.serve_blocked_sites(now, actions);
         while let Some(site) = self.touched.pop_first() {
             self.pump(site, now, actions);
         }
         self.serve_waiting_sites(now, actions);
+        self.serve_blocked_sites(now, actions);
     }
 
     /// When `Event::Tick` is wanted next; None: not before another event.
     pub fn wake_at(&self) -> Option<Timestamp> {
         let timer = self.timers.first().map(|&(at, _)| at);
-        [self.jobs.next_due(), timer, self.hops.next_forget()]
+        let room = self.groups.next_change(self.last_seen);
+        [self.jobs.next_due(), timer, room, self.hops.next_forget()]
             .into_iter()
             .flatten()
             .min()
@@ -576,7 +610,14 @@ impl Scheduler {
         }
     }
 
-    fn resolved(&mut self, hop: &NextHop, site: SiteId, limits: Limits, now: Micros) {
+    fn resolved(
+        &mut self,
+        hop: &NextHop,
+        site: SiteId,
+        limits: Limits,
+        shares: &[Share],
+        now: Micros,
+    ) {
         let Some(hop) = self.hops.find(hop) else {
             return;
         };
@@ -589,6 +630,9 @@ impl Scheduler {
         }
         if let Some(entry) = self.sites.get_mut(&number) {
             entry.hops.insert(hop);
+            let shares = shares.iter();
+            let shares = shares.map(|share| (share, self.groups.set(share, now)));
+            entry.take_shares(shares);
             entry.take_limits(limits, now);
         }
         let unresolved = self

@@ -10,7 +10,7 @@ use crate::jobs::{HopRef, JobRef, Place, Urge};
 use crate::pause;
 use crate::scheduler::{
     AGAIN_PAUSE, Action, Afterwards, BROKEN_OFF_PAUSE, Connection, Limits, Report, Scheduler,
-    SessionId, SiteId, SiteNews, Stage,
+    SessionId, SiteId, SiteNews, Stage, addresses,
 };
 use crate::site::{LimitsAge, Queued, Site, SiteRef};
 use crate::sources::{Outcome, Probed};
@@ -45,10 +45,11 @@ impl Scheduler {
         }
     }
 
-    pub(crate) fn session_opened(&mut self, id: SessionId, source: Option<IpAddr>) {
+    pub(crate) fn session_opened(&mut self, id: SessionId, source: Option<IpAddr>, now: Micros) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.connection = Connection::From(source);
         }
+        self.connected_from(id, source, now);
     }
 
     pub(crate) fn session_done(
@@ -115,6 +116,7 @@ impl Scheduler {
             SiteNews::Crowded | SiteNews::Unreachable => session.connection = Connection::None,
         }
         self.touched.insert(site);
+        self.sent(id, news, now);
         self.news(site, news, since, now, actions);
         // A host of the other address family is reached from another address: that is no probe of this one.
         let probe = probe.map(|wanted| (wanted, Probed::of(wanted, connection, news)));
@@ -130,6 +132,7 @@ impl Scheduler {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
+        self.give_back(session.held, now);
         self.touched.insert(session.site);
         let Some(site) = self.sites.get_mut(&session.site) else {
             return;
@@ -469,7 +472,7 @@ impl Scheduler {
         };
         let number = self.site_number(site.clone(), &wide);
         self.touched.insert(number);
-        let sources = Arc::clone(&self.sources);
+        let sources = addresses(&self.sources);
         self.sites
             .entry(number)
             .or_insert_with(|| Site::new(site, wide, LimitsAge::Old, sources))
@@ -485,7 +488,7 @@ impl Scheduler {
         let number = self.next_site;
         self.next_site = self.next_site.wrapping_add(1);
         self.site_numbers.insert(site.clone(), number);
-        let sources = Arc::clone(&self.sources);
+        let sources = addresses(&self.sources);
         let entry = Site::new(site, limits.clone(), LimitsAge::Old, sources);
         self.sites.insert(number, entry);
         number

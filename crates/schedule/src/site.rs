@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::groups::{GroupRef, Share};
 use crate::hop::{Health, State};
 use crate::jobs::{HopRef, JobRef};
 use crate::kept::{Kept, KeptSlow};
 use crate::pause::{Lasts, Pause, Stage};
 use crate::rate::Rate;
 use crate::ready::Ready;
+use crate::room::Shares;
 use crate::scheduler::{Limits, SessionId, SiteId};
 use crate::sources::Sources;
 use crate::time::{self, MINUTE, Micros, SECOND};
@@ -54,6 +56,10 @@ pub(crate) struct Site {
     /// No session is opened before: a session ended without having done anything.
     pub(crate) open_after: Micros,
     pub(crate) timer: Option<Micros>,
+    /// The caps that it shares with other sites.
+    pub(crate) shares: Shares,
+    /// The one of them in which it found no room last.
+    pub(crate) blocked_by: Option<GroupRef>,
     pub(crate) queued: Queued,
     pace: Pace,
 }
@@ -197,6 +203,8 @@ impl Site {
             slow: None,
             open_after: 0,
             timer: None,
+            shares: Shares::default(),
+            blocked_by: None,
             queued: Queued::No,
             pace: Pace::default(),
         }
@@ -291,6 +299,18 @@ impl Site {
                 .iter()
                 .all(|(_, pause)| pause.is_only_probing())
             && self.slow.is_none()
+    }
+
+    /// Those of one more next hop that leads here.
+    pub(crate) fn take_shares<'s>(&mut self, shares: impl Iterator<Item = (&'s Share, GroupRef)>) {
+        match self.limits_age {
+            LimitsAge::Old => self.shares = Shares::default(),
+            LimitsAge::Present if self.hops.len() <= 1 => self.shares = Shares::default(),
+            LimitsAge::Present => {}
+        }
+        for (share, group) in shares {
+            self.shares.add(share, group);
+        }
     }
 
     /// Lays the limits of one more next hop over those that are there.

@@ -91,6 +91,17 @@ impl Sources {
         probing
     }
 
+    /// Whether it rests. One that is to be tried, or recovers, does not.
+    pub(crate) fn is_suspended(&self, source: IpAddr, now: Micros) -> bool {
+        let paused = self.paused.get(&source);
+        paused.is_some_and(|paused| paused.pause.suspended_until(now).is_some())
+    }
+
+    /// Whether anything stands against it.
+    pub(crate) fn is_paused(&self, source: IpAddr) -> bool {
+        self.paused.contains_key(&source)
+    }
+
     /// For the next dispatch. A source whose pause is over gets one dispatch to try it.
     pub(crate) fn choose(&mut self, all: &[IpAddr], now: Micros) -> SourceChoice {
         if self.paused.is_empty() {

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use relay_smtp::{NextHop, QueueId};
 
+use crate::groups::Usage;
 use crate::hop::State;
 use crate::jobs::{JobRef, Place};
 use crate::pause::{Pause, Stage};
@@ -48,6 +50,13 @@ pub enum Blocked {
         site: SiteId,
         allowed: u32,
     },
+    /// A cap that sites share has no room.
+    Shared {
+        site: SiteId,
+        name: Arc<str>,
+        /// None: until a session ends.
+        until: Option<Timestamp>,
+    },
     /// All sessions of all sites are in use.
     Sessions {
         allowed: usize,
@@ -89,6 +98,8 @@ pub struct SiteState {
     pub messages_per_connection: u32,
     /// In one transaction.
     pub recipients_per_transaction: u32,
+    /// What is in use of the caps that it shares with other sites.
+    pub shared: Vec<Usage>,
 }
 
 /// One source address towards a site.
@@ -168,6 +179,13 @@ impl Scheduler {
         {
             return Blocked::Rate { site, per_second };
         }
+        if let Some(group) = entry.blocked_by
+            && !self.groups.has_room(group, now)
+            && let Some((name, until)) = self.groups.describe(group, now)
+        {
+            let until = until.map(time::timestamp);
+            return Blocked::Shared { site, name, until };
+        }
         if entry.sessions.len() as u32 >= allowed {
             return Blocked::Connections { site, allowed };
         }
@@ -207,7 +225,17 @@ impl Scheduler {
             sources: site.sources.iter().map(source_state).collect(),
             messages_per_connection: site.limits.messages_per_connection,
             recipients_per_transaction: site.limits.recipients_per_transaction,
+            shared: self.shared_by(site, now),
         }
+    }
+}
+
+impl Scheduler {
+    fn shared_by(&self, site: &Site, now: Micros) -> Vec<Usage> {
+        let groups = site.shares.all().map(|(_, group)| group);
+        groups
+            .filter_map(|group| self.groups.usage(group, now))
+            .collect()
     }
 }
 
@@ -269,6 +297,21 @@ impl fmt::Display for Blocked {
             Blocked::Rate { site, per_second } => {
                 write!(f, "site {}: rate {} reached", site.0, rate(*per_second))
             }
+            Blocked::Shared {
+                site,
+                name,
+                until: None,
+            } => write!(f, "site {}: no room now: {name}", site.0),
+            Blocked::Shared {
+                site,
+                name,
+                until: Some(until),
+            } => write!(
+                f,
+                "site {}: no room until {}: {name}",
+                site.0,
+                whole(*until)
+            ),
             Blocked::Connections { site, allowed: 1 } => {
                 write!(f, "site {}: waits for its one connection", site.0)
             }

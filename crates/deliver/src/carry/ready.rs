@@ -18,6 +18,7 @@ use crate::job::Job;
 use crate::judge::{alike, judge_refusal, news_of, news_without_host};
 use crate::link::{Flow, FromSession};
 use crate::open::{AllSuspended, Peer, Refusal, Target, source_for};
+use crate::settle::Said;
 use crate::world::Settings;
 
 /// How long a session goes on by what was published when it was opened. Plans of hosts are kept as long.
@@ -203,6 +204,14 @@ impl Carrier {
         refusal: &Refusal,
         decision: &Decision,
     ) -> Go {
+        if let Said::Failure { failure, .. } = refusal.said
+            && failure == Failure::SourceSuspended
+        {
+            // No source for this address; another family's may do.
+            attempt.hosts.not_dialled();
+            attempt.hosts.address_failed();
+            return Go::On;
+        }
         match decision.action {
             Action::NextMx | Action::NewTransaction if refusal.phase == Phase::Connect => {
                 attempt.hosts.address_failed();
@@ -243,6 +252,6 @@ impl Carrier {
 }
 
 fn no_source(target: &Target<'_>) -> Refusal {
-    let words = "every local address that could reach the host is suspended there".to_owned();
+    let words = "no local address that could reach the host may be used: each is suspended there, or its limit is reached".to_owned();
     target.refusal(Phase::Connect, Failure::SourceSuspended, words)
 }

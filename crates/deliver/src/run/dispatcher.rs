@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::in_force::{self, Rows};
 use super::jobs::{Resolved, jobs_of, resolve, route_settings, scheduler_settings};
 use super::limits::{Lesson, Memory, SiteLimits};
 use super::pauses::Pauses;
@@ -58,6 +59,7 @@ pub(super) struct Dispatcher {
     resolving: Workers<NextHop, Resolved>,
     expiring: Workers<Dispatch, (NextHop, Report)>,
     limits: SiteLimits,
+    rows: Rows,
     pauses: Pauses,
     keeper: Keeper,
     stopping: Option<Stopping>,
@@ -102,6 +104,7 @@ impl Dispatcher {
             resolving: Workers::new(RESOLVING_MAX),
             expiring: Workers::new(EXPIRING_MAX),
             limits: SiteLimits::default(),
+            rows: Rows::default(),
             pauses: Pauses::default(),
             keeper: Keeper::new(world.sites_file.clone()),
             stopping: None,
@@ -213,7 +216,7 @@ impl Dispatcher {
                 self.resolving.add(hop.clone(), move || resolve(world, hop));
             }
             Action::Open { session, site, hop } => self.open(session, site, hop),
-            Action::Assign { session, dispatch } => self.say(session, ToSession::Work(dispatch)),
+            Action::Assign { session, dispatch } => self.assign(session, dispatch),
             Action::Quit(session) => self.say(session, ToSession::Quit),
             Action::Expire(dispatch) => {
                 let world = Arc::clone(&self.world);
@@ -243,6 +246,16 @@ impl Dispatcher {
                 site: site.0.to_string(),
             }),
         }
+    }
+
+    /// A message that was greylisted goes from the address it came from.
+    fn assign(&mut self, session: SessionId, mut dispatch: Dispatch) {
+        if let Some(home) = self.world.homes.get(dispatch.id) {
+            let now = self.world.clock.now();
+            let sources = std::mem::take(&mut dispatch.sources);
+            dispatch.sources = self.scheduler.from_home(session, sources, home, now);
+        }
+        self.say(session, ToSession::Work(dispatch));
     }
 
     /// Starts a session, and beside it a task that waits for its end: so `Closed` is always the last
@@ -294,7 +307,12 @@ impl Dispatcher {
             FromSession::Ready(session) => self.tell(Event::Ready(session)),
             FromSession::Done { session, report } => self.tell(Event::Done { session, report }),
             FromSession::Opened { session, source } => self.opened(session, source),
-            FromSession::Carried { session, news } => self.tell(Event::Carried { session, news }),
+            FromSession::Carried { session, news } => {
+                self.tell(Event::Carried { session, news });
+                if self.scheduler.is_warming_up() {
+                    self.save_soon();
+                }
+            }
             FromSession::Settled { hop, report } => self.tell(Event::Settled { hop, report }),
             FromSession::QueueStopped => self.queue_has_stopped(),
             FromSession::Accepted(message) => {
@@ -453,11 +471,14 @@ impl Dispatcher {
         sites
             .map(|state| {
                 let learned = self.limits.in_words(&state.site, now);
+                let lessons = self.limits.lessons(&state.site, now);
+                let limits = self.rows.of(&state.site, &lessons, &state.shared);
                 let names = hosts_of_site(&state.site.0);
                 let hosts = self.world.hosts.troubles(&names, now);
                 SiteView {
                     learned,
                     hosts,
+                    limits,
                     ..SiteView::from(state)
                 }
             })
@@ -472,6 +493,7 @@ impl Dispatcher {
         let remembered = Remembered::read(&path);
         self.limits.restore(remembered.limits);
         self.world.homes.restore(remembered.homes);
+        self.scheduler.restore_warm_ups(remembered.warm_ups);
         for kept in remembered.sites {
             self.tell(Event::Restore(kept));
         }
@@ -480,7 +502,13 @@ impl Dispatcher {
     fn learned_so_far(&self) -> Remembered {
         let now = self.world.clock.now();
         let sites = self.scheduler.kept(now);
-        Remembered::new(sites, self.limits.learned(now), self.world.homes.all())
+        let warm_ups = self.scheduler.warm_ups(now);
+        Remembered::new(
+            sites,
+            self.limits.learned(now),
+            self.world.homes.all(),
+            warm_ups,
+        )
     }
 
     fn save_soon(&mut self) {
@@ -510,6 +538,7 @@ impl Dispatcher {
                 hop,
                 site,
                 limits: ONE_AT_A_TIME,
+                in_force: None,
                 provider: None,
             }
         });
@@ -517,6 +546,7 @@ impl Dispatcher {
             hop,
             site,
             limits: base,
+            in_force,
             provider,
         } = resolved;
         let now = self.world.clock.now();
@@ -524,7 +554,20 @@ impl Dispatcher {
         let (limits, learned) = self.limits.set(site.clone(), base, now);
         let lapsed = (learned == Memory::Lapsed).then(|| (site.clone(), limits.clone()));
         let name = site.clone();
-        self.tell(Event::Resolved { hop, site, limits });
+        let shares = match &in_force {
+            Some(in_force) => {
+                let config = Arc::clone(&self.world.settings.load().config);
+                self.rows.set(site.clone(), in_force, &config);
+                in_force::shares(in_force, &config)
+            }
+            None => Vec::new(),
+        };
+        self.tell(Event::Resolved {
+            hop,
+            site,
+            limits,
+            shares,
+        });
         for (source, until, rule) in pauses {
             self.suspend_source(name.clone(), source, until, rule);
         }
@@ -535,6 +578,7 @@ impl Dispatcher {
         if self.limits.len() > 2 * self.scheduler.sites_total() + SITES_SPARE {
             let scheduler = &self.scheduler;
             self.limits.forget(|site| scheduler.has_site(site), now);
+            self.rows.forget(|site| scheduler.has_site(site));
         }
     }
 

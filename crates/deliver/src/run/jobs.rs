@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use relay_config::{AddressFamily, Balance, Config, EffectiveLimits};
+use relay_config::{AddressFamily, Aim, Balance, Config, EffectiveLimits, InForce, SourceAddress};
 use relay_queue::{Message, State};
 use relay_route::{Relays, RouteSettings};
-use relay_schedule::{Job, Limits, SiteId};
+use relay_schedule::{Job, Limits, SiteId, Source};
 use relay_smtp::{NextHop, ReversePath};
 
 use crate::next_hop::next_hop;
@@ -118,8 +118,15 @@ pub(super) fn scheduler_settings(config: &Config, seed: u64) -> relay_schedule::
     relay_schedule::Settings {
         idle: config.delivery.idle,
         sessions_max: config.delivery.sessions_max,
-        sources: config.delivery.source_addresses.clone(),
+        sources: config.sources.iter().map(source).collect(),
         seed,
+    }
+}
+
+fn source(source: &SourceAddress) -> Source {
+    Source {
+        address: source.address,
+        weight: source.weight,
     }
 }
 
@@ -128,6 +135,8 @@ pub(super) struct Resolved {
     pub(super) hop: NextHop,
     pub(super) site: SiteId,
     pub(super) limits: Limits,
+    /// None: nothing is known of it.
+    pub(super) in_force: Option<InForce>,
     /// The provider that the site belongs to.
     pub(super) provider: Option<Arc<str>>,
 }
@@ -145,11 +154,20 @@ pub(super) async fn resolve(world: Arc<World>, hop: NextHop) -> Resolved {
         .table
         .provider_of(mx.first().copied(), domain.as_deref());
     let name = provider.map(AsRef::as_ref);
-    let limits = settings.config.limits_for(domain.as_deref(), name, &mx);
+    let in_force = settings.config.limits_in_force(&Aim {
+        domain: domain.as_deref(),
+        provider: name,
+        mx: &mx,
+        route: match &hop {
+            NextHop::Relay(name) => Some(name),
+            NextHop::Domain(_) | NextHop::Address(_) => None,
+        },
+    });
     Resolved {
         hop,
         site: SiteId(Arc::from(site)),
-        limits: scheduler_limits(&limits),
+        limits: scheduler_limits(&in_force.limits),
+        in_force: Some(in_force),
         provider: provider.cloned(),
     }
 }

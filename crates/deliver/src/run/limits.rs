@@ -155,6 +155,27 @@ impl SiteLimits {
         self.kept.extend(sites);
     }
 
+    /// What the site has taught us and still holds, by the name of the limit.
+    pub(super) fn lessons(
+        &self,
+        site: &SiteId,
+        now: Timestamp,
+    ) -> Vec<(&'static str, u32, Timestamp)> {
+        let Some(entry) = self.sites.get(site) else {
+            return Vec::new();
+        };
+        let rows = [
+            ("recipients_per_transaction", entry.learned.recipients),
+            ("messages_per_connection", entry.learned.messages),
+            ("connections", entry.learned.connections),
+        ];
+        let learned = rows.into_iter().filter_map(|(what, learned)| {
+            let Learned { most, until } = learned?;
+            Some((what, most, until))
+        });
+        learned.filter(|(_, _, until)| *until > now).collect()
+    }
+
     /// What the site has taught us, in words, with its end.
     pub(super) fn in_words(&self, site: &SiteId, now: Timestamp) -> Vec<(String, Timestamp)> {
         let Some(entry) = self.sites.get(site) else {

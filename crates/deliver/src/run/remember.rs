@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use relay_schedule::Kept;
+use relay_schedule::{Kept, WarmedUp};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -26,6 +26,9 @@ pub(super) struct Remembered {
     pub(super) limits: Vec<LearnedSite>,
     /// Messages that were greylisted, and where they went from.
     pub(super) homes: Vec<(String, IpAddr)>,
+    /// Messages that sources in their warm-up have sent today.
+    #[serde(default)]
+    pub(super) warm_ups: Vec<WarmedUp>,
 }
 
 impl Remembered {
@@ -33,12 +36,14 @@ impl Remembered {
         sites: Vec<Kept>,
         limits: Vec<LearnedSite>,
         homes: Vec<(String, IpAddr)>,
+        warm_ups: Vec<WarmedUp>,
     ) -> Remembered {
         Remembered {
             version: VERSION,
             sites,
             limits,
             homes,
+            warm_ups,
         }
     }
 
@@ -169,7 +174,7 @@ mod tests {
         let path = directory.join("sites.json");
         assert!(Remembered::read(&path).homes.is_empty());
         let home = ("1agf7aan0000".to_owned(), IpAddr::from([192, 0, 2, 1]));
-        Remembered::new(Vec::new(), Vec::new(), vec![home.clone()]).write(&path);
+        Remembered::new(Vec::new(), Vec::new(), vec![home.clone()], Vec::new()).write(&path);
         assert_eq!(Remembered::read(&path).homes, [home]);
         fs::write(&path, "{\"version\":1,").unwrap();
         assert!(Remembered::read(&path).homes.is_empty());

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use jiff::Timestamp;
 use relay_admin::site::{Resume, Suspend, is_meant};
-use relay_admin::view::{HostStatus, SiteStatus, SitesView};
+use relay_admin::view::{HostStatus, LimitView, SiteStatus, SitesView};
 
 use crate::client::{Client, Pairs};
 use crate::command::show;
@@ -98,7 +98,13 @@ fn print(view: &SitesView, format: Format, how: How, screen: &Screen) {
             }
         }
         (Format::Text, _) if view.sites.is_empty() => println!("no site has anything to tell"),
-        (Format::Text, How::Table) => println!("{}", table(&view.sites, now, screen)),
+        (Format::Text, How::Table) => {
+            println!("{}", table(&view.sites, now, screen));
+            let notes = notes(&view.sites, now);
+            if !notes.is_empty() {
+                println!("\n{}", notes.join("\n"));
+            }
+        }
         (Format::Text, How::Whole) => {
             for site in &view.sites {
                 println!("{}", whole(site, now, screen));
@@ -123,6 +129,37 @@ fn table(sites: &[SiteStatus], now: Timestamp, screen: &Screen) -> String {
         ]
     };
     text::table(&headers, sites.iter().map(row).collect(), screen)
+}
+
+/// What the table has no place for: source addresses that pause, hosts that are dead, what was learned.
+pub fn notes(sites: &[SiteStatus], now: Timestamp) -> Vec<String> {
+    let left = |until: Timestamp| match until == Timestamp::MAX {
+        true => "until resumed".to_owned(),
+        false => text::until(until, now).replacen("in ", "for ", 1),
+    };
+    let mut notes = Vec::new();
+    for site in sites {
+        let name = text::shortened(&site.site, 36);
+        for source in &site.sources {
+            let until = source
+                .until
+                .map_or_else(String::new, |until| format!(" {}", left(until)));
+            let (address, state, rule) = (&source.address, &source.state, &source.rule);
+            notes.push(format!("{name}: source {address} {state}{until} by {rule}"));
+        }
+        for host in &site.hosts {
+            let until = host
+                .until
+                .map_or_else(String::new, |until| format!(" {}", left(until)));
+            let (host, state) = (&host.host, &host.state);
+            notes.push(format!("{name}: host {host} {state}{until}"));
+        }
+        for learned in &site.learned {
+            let (what, until) = (&learned.what, left(learned.until));
+            notes.push(format!("{name}: learned {what} {until}"));
+        }
+    }
+    notes
 }
 
 fn rate(site: &SiteStatus) -> String {
@@ -183,6 +220,9 @@ fn whole(site: &SiteStatus, now: Timestamp, screen: &Screen) -> String {
         };
         lines.push(fact("Domains", &format!("{}{more}", site.hops.join(", "))));
     }
+    for limit in &site.limits {
+        lines.push(fact("Limit", &limit_words(limit, now)));
+    }
     for learned in &site.learned {
         let until = text::until(learned.until, now);
         lines.push(fact(
@@ -232,6 +272,20 @@ fn whole(site: &SiteStatus, now: Timestamp, screen: &Screen) -> String {
     lines.join("\n")
 }
 
+/// `connections 5 (learned, forgotten in 30m)`
+fn limit_words(limit: &LimitView, now: Timestamp) -> String {
+    let until = limit.until.map_or_else(String::new, |until| {
+        format!(", forgotten {}", text::until(until, now))
+    });
+    let used = limit
+        .used
+        .map_or_else(String::new, |used| format!(", {used} in use"));
+    let LimitView {
+        what, value, from, ..
+    } = limit;
+    format!("{what} {value} ({from}{until}{used})")
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
@@ -262,6 +316,28 @@ mod tests {
                 what: "at most 3 recipients in one transaction".to_owned(),
                 until: samples::at(1800),
             }],
+            limits: vec![
+                LimitView {
+                    what: "connections".to_owned(),
+                    value: "10".to_owned(),
+                    from: "relayd.toml:14".to_owned(),
+                    ..LimitView::default()
+                },
+                LimitView {
+                    what: "recipients_per_transaction".to_owned(),
+                    value: "3".to_owned(),
+                    from: "learned".to_owned(),
+                    until: Some(samples::at(1800)),
+                    used: None,
+                },
+                LimitView {
+                    what: "connections to provider google".to_owned(),
+                    value: "20".to_owned(),
+                    from: "relayd.toml:18".to_owned(),
+                    until: None,
+                    used: Some(7),
+                },
+            ],
             hosts: vec![HostStatus {
                 host: "mx1.example.net".to_owned(),
                 address: "192.0.2.9".to_owned(),
@@ -279,9 +355,17 @@ mod tests {
               Rate:     -
               Limits:   100 messages in a connection, 3 recipients in a transaction
               Domains:  example.net and 2 more
+              Limit:    connections 10 (relayd.toml:14)
+              Limit:    recipients_per_transaction 3 (learned, forgotten in 30m)
+              Limit:    connections to provider google 20 (relayd.toml:18, 7 in use)
               Learned:  at most 3 recipients in one transaction (forgotten in 30m)
               Source:   192.0.2.1 suspended by block-listed, next step in 1h
               Host:     mx1.example.net [192.0.2.9] dead, probed in 2m: no answer within 30 s"#]]
         .assert_eq(&whole(&site, samples::now(), &Screen::plain()));
+        expect![[r#"
+            mx.example.net: source 192.0.2.1 suspended for 1h by block-listed
+            mx.example.net: host mx1.example.net dead for 2m
+            mx.example.net: learned at most 3 recipients in one transaction for 30m"#]]
+        .assert_eq(&notes(&[site], samples::now()).join("\n"));
     }
 }

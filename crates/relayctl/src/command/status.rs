@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use relay_admin::view::{AlertView, SiteStatus, StatusView};
 
 use crate::client::{Client, Pairs};
-use crate::command::show;
+use crate::command::{show, site};
 use crate::outcome::{Done, Outcome};
 use crate::text::{self, Format, Screen, Tone};
 
@@ -43,6 +43,11 @@ fn render(status: &StatusView, now: Timestamp, screen: &Screen) -> String {
     if !status.sites.is_empty() {
         lines.push(String::new());
         lines.push(sites(&status.sites, now, screen));
+        let notes = site::notes(&status.sites, now);
+        if !notes.is_empty() {
+            lines.push(String::new());
+            lines.extend(notes);
+        }
         lines.extend(trouble(&status.sites, &mut explained, screen));
     }
     for alert in &status.alerts {

@@ -4,4 +4,5 @@ mod health;
 mod paths;
 mod random;
 mod script;
+mod shared;
 mod size;

@@ -145,6 +145,7 @@ impl World {
                         messages_per_connection: 5,
                         recipients_per_transaction: 100,
                     },
+                    shares: Vec::new(),
                     hop,
                 };
                 self.come(0.1, event);
@@ -509,6 +510,7 @@ fn more_sites_than_sessions_all_get_their_turn_without_waiting() {
                         messages_per_connection: 100,
                         recipients_per_transaction: 100,
                     },
+                    shares: Vec::new(),
                 }],
                 Action::Open { session, .. } => vec![Event::Ready(session)],
                 Action::Assign { session, dispatch } => {

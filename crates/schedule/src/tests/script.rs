@@ -171,6 +171,7 @@ impl Play {
                 hop: hop(rest[0]),
                 site: site(rest[1]),
                 limits: limits(rest),
+                shares: Vec::new(),
             },
             "ready" => Event::Ready(session(rest[0])),
             "done" => Event::Done {
