@@ -39,7 +39,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    memory::one_heap_a_core();
+    memory::small_heaps();
     let arguments = Arguments::parse();
     let origin = settings::Origin::of(
         arguments.config,

@@ -9,19 +9,34 @@ use tokio_util::sync::CancellationToken;
 
 /// It takes some milliseconds of one processor.
 const EVERY: Duration = Duration::from_secs(30);
+/// Pieces from this size on are the system's. A piece of a body that is read or sent is smaller.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const LARGE_BYTES: i32 = 128 << 10;
+/// What may stay free at the end of the heap until the next time.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const SPARE_BYTES: i32 = 8 << 20;
 
 /// To be called before there are threads.
 ///
-/// The C library makes up to eight heaps a core, each with holes of its own: what one thread frees is of no
-/// use to another. One a core is as fast here, with a million messages a fifth smaller.
-pub fn one_heap_a_core() {
+/// One heap a core: the C library makes up to eight a core, each with holes of its own, and what one thread
+/// frees is of no use to another. Large pieces come from the system and go back to it at once: as it is, the
+/// first large one that is freed moves the border up, and from then on they leave holes in the heap, too. With a
+/// million messages the two together are a fifth of all memory, and a start is faster for it.
+pub fn small_heaps() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let heaps = i32::try_from(cores).unwrap_or(i32::MAX).max(2);
-        // SAFETY: takes no pointers; no other thread is there yet.
-        unsafe {
-            libc::mallopt(libc::M_ARENA_MAX, heaps);
+        for (what, value) in [
+            (libc::M_ARENA_MAX, heaps),
+            (libc::M_MMAP_THRESHOLD, LARGE_BYTES),
+            // Given a border, it would hand back the end of the heap at every chance.
+            (libc::M_TRIM_THRESHOLD, SPARE_BYTES),
+        ] {
+            // SAFETY: takes no pointers; no other thread is there yet. What is refused stays as it was.
+            unsafe {
+                libc::mallopt(what, value);
+            }
         }
     }
 }

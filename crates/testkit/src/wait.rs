@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long anything may take before the test fails. Generous: CI machines are slow and shared.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Asks again and again until there is an answer; panics with `what` when patience ends.
 pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
