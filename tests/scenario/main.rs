@@ -41,6 +41,7 @@ mod stops_in_order;
 mod submission_by_python;
 mod thousands_by_smtp_source;
 mod tls_to_next_hop;
+mod traced;
 mod under_systemd;
 mod unknown_user_is_suppressed;
 mod verified;

@@ -22,6 +22,7 @@ use crate::select::ListQuery;
 use crate::site::{self, Resume, Suspend};
 use crate::status::{self, Samples};
 use crate::suppression::{NewEntries, SuppressionQuery, Unsuppress};
+use crate::trace::{self, Watch};
 use crate::verify::Verification;
 use crate::view::VerifyView;
 use crate::view::{
@@ -82,6 +83,7 @@ pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
         .route("/v1/sites/resume", post(post_resume))
         .route("/v1/messages", post(post_message))
         .route("/v1/doctor", post(post_doctor))
+        .route("/v1/trace", post(post_trace))
         .route("/v1/reload", post(post_reload))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(COMMAND_BYTES_MAX))
@@ -136,6 +138,15 @@ async fn get_log(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<Lo
 async fn get_hits(State(shared): State<Shared>, Query(pairs): Pairs) -> Answer<HitsPage> {
     let query = LogQuery::from_pairs(pairs, shared.world.clock.now())?;
     Ok(Json(log::hits(&shared.world, &query).await?))
+}
+
+async fn post_trace(
+    State(shared): State<Shared>,
+    Json(watch): Json<Watch>,
+) -> Result<Response, ApiError> {
+    let lines = trace::trace(&shared.world, &watch)?;
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, Body::new(lines)).into_response())
 }
 
 async fn post_doctor(

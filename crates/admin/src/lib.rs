@@ -23,6 +23,7 @@ pub mod socket;
 pub mod status;
 pub mod summary;
 pub mod suppression;
+pub mod trace;
 pub mod verify;
 pub mod view;
 pub mod watch;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use relay_config::Config;
+use relay_deliver::trace::SharedWatchers;
 use relay_deliver::{Delivery, HostTrouble, LimitInForce, SiteView, SourceState};
 use relay_doctor::{Finding, Question};
 use relay_observe::{Clock, Events};
@@ -37,6 +38,7 @@ pub struct AdminWorld {
     pub config: Arc<ArcSwap<Config>>,
     pub reload: Reload,
     pub examine: Examine,
+    pub watchers: SharedWatchers,
     pub started: Timestamp,
     pub version: &'static str,
 }

@@ -137,6 +137,7 @@ impl Api {
             suppressions: Arc::new(relay_suppression::List::in_memory(Events::default())),
             dispatcher: notes.clone(),
             config: Arc::new(ArcSwap::from_pointee(config)),
+            watchers: Default::default(),
             examine: Box::new(|_| Box::pin(std::future::ready(Vec::new()))),
             reload: Box::new(|| {
                 let mistakes = vec!["relayd.toml:3: hostname: no".to_owned()];

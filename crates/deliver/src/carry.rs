@@ -34,6 +34,7 @@ use crate::outgoing::Outgoing;
 use crate::prepared::{Forms, Prepared};
 use crate::scope::{Place, unsuppress};
 use crate::settle::Said;
+use crate::trace::{Watched, decided};
 use crate::verp;
 use crate::world::{Settings, World};
 
@@ -149,6 +150,13 @@ impl Carrier {
             .zip(outcomes)
             .map(|(index, outcome)| judge(settings, job, &peer, index, outcome, now))
             .collect();
+        peer.wire.tap.tell(|tap| {
+            for Judged { verdict, .. } in &judged {
+                let recipient = job.recipient(verdict.index);
+                let recipient = recipient.map(|one| one.mailbox.to_string());
+                tap.decision(decided(&recipient.unwrap_or_default(), &verdict.decision));
+            }
+        });
         if judged
             .iter()
             .any(|one| one.verdict.decision.fate == Fate::Delivered)

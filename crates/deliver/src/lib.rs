@@ -29,6 +29,7 @@ pub mod sign;
 mod signed;
 mod suppress;
 pub mod tls;
+pub mod trace;
 mod verp;
 mod wire;
 pub mod world;

@@ -22,6 +22,7 @@ use crate::guard::Guard;
 use crate::login::{Credentials, credentials};
 use crate::settle::Said;
 use crate::tls::TlsError;
+use crate::trace::{Tap, Watched};
 use crate::wire::{Pause, Wire};
 use crate::world::World;
 
@@ -88,6 +89,8 @@ pub(crate) struct Target<'a> {
     pub guard: Guard,
     /// The local address, from [`source_for`].
     pub source: Option<IpAddr>,
+    /// Where somebody watches.
+    pub tap: Option<Tap>,
 }
 
 /// The local address for a session with this host. Err: each that could reach it is suspended.
@@ -183,14 +186,22 @@ impl Target<'_> {
         plan: TlsPlan,
         login: Option<&Credentials<'_>>,
     ) -> Result<Peer, OpenError> {
+        self.tap.tell(|tap| {
+            tap.connection(match self.source {
+                Some(source) => format!("to {} from {source}", self.called()),
+                None => format!("to {}", self.called()),
+            });
+        });
         let mut stream = self.dial().await?;
         let mut tls = None;
         if plan == TlsPlan::AlreadyOn {
             let (encrypted, agreed) = self.handshake(stream).await.map_err(OpenError::Tls)?;
+            self.tap.tell(|tap| tap.connection(agreed.clone()));
             (stream, tls) = (encrypted, Some(agreed));
         }
         let timeouts = self.config.delivery.timeouts.clone();
-        let mut wire = Wire::new(stream, self.setup(plan, login), timeouts);
+        let setup = self.setup(plan, login);
+        let mut wire = Wire::new(stream, setup, timeouts, self.tap.clone());
         loop {
             match wire.run().await {
                 Pause::Ready => break,
@@ -312,6 +323,10 @@ impl Target<'_> {
                 relay_config::Pipelining::Never => Pipelining::Never,
             },
         }
+    }
+
+    fn called(&self) -> String {
+        format!("{} port {}", self.host_text(), self.address.port())
     }
 
     fn host_text(&self) -> String {

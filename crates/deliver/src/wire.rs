@@ -15,12 +15,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::dial::Stream;
 use crate::outgoing::Outgoing;
 use crate::tls::TlsError;
+use crate::trace::{Tap, Watched};
 
 /// A stream and the session that is held over it.
 pub(crate) struct Wire {
     stream: Box<dyn Stream>,
     pub session: Session,
     timeouts: Timeouts,
+    pub tap: Option<Tap>,
 }
 
 /// Where the session waits for a decision of the caller.
@@ -38,11 +40,17 @@ const BODY_PIECE_BYTES: usize = 256 * 1024;
 const READ_BYTES: usize = 4096;
 
 impl Wire {
-    pub fn new(stream: Box<dyn Stream>, setup: Setup, timeouts: Timeouts) -> Wire {
+    pub fn new(
+        stream: Box<dyn Stream>,
+        setup: Setup,
+        timeouts: Timeouts,
+        tap: Option<Tap>,
+    ) -> Wire {
         Wire {
             stream,
             session: Session::new(setup),
             timeouts,
+            tap,
         }
     }
 
@@ -87,13 +95,21 @@ impl Wire {
     where
         F: Future<Output = Result<(Box<dyn Stream>, String), TlsError>>,
     {
-        let (stream, agreed) = handshake(self.stream).await?;
+        let shaken = handshake(self.stream).await;
+        self.tap.tell(|tap| {
+            tap.connection(match &shaken {
+                Ok((_, agreed)) => agreed.clone(),
+                Err(error) => error.words.clone(),
+            });
+        });
+        let (stream, agreed) = shaken?;
         let mut session = self.session;
         session.tls_started();
         let wire = Wire {
             stream,
             session,
             timeouts: self.timeouts,
+            tap: self.tap,
         };
         Ok((wire, agreed))
     }
@@ -139,6 +155,7 @@ impl Wire {
     }
 
     async fn write(&mut self, bytes: &[u8]) {
+        self.tap.tell(|tap| tap.said(bytes));
         let write = async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
@@ -153,7 +170,7 @@ impl Wire {
 
     async fn write_body(&mut self, mut message: Outgoing) {
         let mut until = Instant::now() + self.timeouts.body;
-        let mut bytes = 0;
+        let (mut bytes, mut sent) = (0, 0);
         loop {
             let piece = match message.next().await {
                 Ok(Some(piece)) => piece,
@@ -168,6 +185,7 @@ impl Wire {
                 (until, bytes) = (Instant::now() + self.timeouts.body, 0);
             }
             bytes += piece.len();
+            sent += piece.len() as u64;
             // "250" before the final dot is no word about this message.
             self.hear().await;
             match timeout_at(until, self.write_piece(&piece)).await {
@@ -178,6 +196,7 @@ impl Wire {
                 Err(_) => return self.session.timed_out(),
             }
         }
+        self.tap.tell(|tap| tap.body(sent));
         // From here on the peer may have all of it.
         self.session.body_sent();
         match timeout(self.timeouts.body, self.stream.flush()).await {
@@ -209,6 +228,7 @@ impl Wire {
                 && let Ok(count @ 1..) = self.stream.read(&mut buffer).await
             {
                 let heard = buffer.get(..count).unwrap_or_default();
+                self.tap.tell(|tap| tap.heard(heard));
                 self.session.receive(heard);
             }
         };
@@ -236,9 +256,11 @@ impl Wire {
     fn received(&mut self, read: io::Result<usize>, buffer: &[u8]) {
         match read {
             Ok(0) => self.session.lost("the peer closed the connection"),
-            Ok(count) => self
-                .session
-                .receive(buffer.get(..count).unwrap_or_default()),
+            Ok(count) => {
+                let heard = buffer.get(..count).unwrap_or_default();
+                self.tap.tell(|tap| tap.heard(heard));
+                self.session.receive(heard);
+            }
             Err(error) => self
                 .session
                 .lost(&format!("the connection broke ({error})")),

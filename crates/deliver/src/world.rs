@@ -19,6 +19,7 @@ use crate::host_memory::HostMemory;
 use crate::scope::SharedScope;
 use crate::sign::Signers;
 use crate::tls::TlsClient;
+use crate::trace::SharedWatchers;
 
 /// Made once by `relayd`; shared by all sessions.
 pub struct World {
@@ -36,6 +37,7 @@ pub struct World {
     pub homes: Homes,
     pub hosts: HostMemory,
     pub scope: SharedScope,
+    pub watchers: SharedWatchers,
     /// Where what was learned of sites is kept over a restart; None: nowhere.
     pub sites_file: Option<PathBuf>,
     /// Exchanged as a whole by a reload; a dispatch works with what it found when it began.

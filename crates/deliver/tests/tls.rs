@@ -198,6 +198,7 @@ impl Scene {
             homes: Default::default(),
             hosts: Default::default(),
             scope: Default::default(),
+            watchers: Default::default(),
             sites_file: None,
             settings: ArcSwap::from_pointee(Settings {
                 config: Arc::new(config),

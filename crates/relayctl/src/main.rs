@@ -80,6 +80,8 @@ enum Command {
         #[command(subcommand)]
         command: command::config::Config,
     },
+    /// The dialogue of the next sessions with a site, live
+    Trace(command::trace::Trace),
     /// Look at a domain's MX hosts, or at what others see of us; asks relayd, or looks itself without it
     Doctor(command::doctor::Examine),
     /// Make DKIM keys, show what to publish in DNS, compare it with what DNS says; needs no daemon
@@ -124,6 +126,7 @@ fn main() -> ExitCode {
         Command::Policy { command } => return command.run(&client(), &screen),
         Command::Config { command } => return command.run(),
         Command::User { command } => command.run(),
+        Command::Trace(trace) => online(trace.run(&client(), &screen)),
         Command::Doctor(examine) => online(examine.run(&client(), &screen)),
         Command::Dkim { command } => online(command.run(&screen)),
         Command::Completions { shell } => {

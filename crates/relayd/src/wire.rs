@@ -11,6 +11,7 @@ use relay_admin::{AdminWorld, Examine};
 use relay_config::{Config, Dns, HistoryKept, MtaStsUse, PrivateAddresses, TrustAd};
 use relay_deliver::dial::{Dialer, TcpDialer, is_private};
 use relay_deliver::tls::TlsClient;
+use relay_deliver::trace::SharedWatchers;
 use relay_deliver::{Delivery, World};
 use relay_doctor::Doctor;
 use relay_oauth::{Http, Tokens};
@@ -120,6 +121,7 @@ impl Running {
             homes: Default::default(),
             hosts: Default::default(),
             scope: Default::default(),
+            watchers: Default::default(),
             sites_file: Some(config.state.dir.join("sites.json")),
             settings: ArcSwap::from_pointee(relay_deliver::world::Settings {
                 config: config.clone(),
@@ -127,6 +129,7 @@ impl Running {
                 signers: settings.signers,
             }),
         });
+        let watchers = world.watchers.clone();
         let (delivery, dispatcher) = Delivery::start(world.clone(), rand::random());
         delivery.load().await;
 
@@ -158,7 +161,7 @@ impl Running {
             clock,
             store.clone(),
             suppressions,
-            doctor,
+            (doctor, watchers),
             shutdown.clone(),
         )
         .await?;
@@ -389,7 +392,7 @@ async fn start_admin(
     clock: Clock,
     store: Arc<dyn Store>,
     suppressions: Arc<dyn Suppressions>,
-    doctor: Arc<Doctor>,
+    (doctor, watchers): (Arc<Doctor>, SharedWatchers),
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, StartError> {
     let path = reloader.config.load().admin.socket.clone();
@@ -408,6 +411,7 @@ async fn start_admin(
             let again = again.clone();
             Box::pin(async move { again.reload().await })
         }),
+        watchers,
         examine: examine(doctor, reloader.config.clone(), clock),
         started: clock.now(),
         version: env!("CARGO_PKG_VERSION"),

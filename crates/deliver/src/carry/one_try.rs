@@ -14,6 +14,7 @@ use crate::hosts::Hosts;
 use crate::job::Job;
 use crate::open::{Peer, Refusal};
 use crate::settle::{Reports, Verdict};
+use crate::trace::Tap;
 
 /// One attempt, as far as it has come.
 pub(crate) struct Try {
@@ -32,6 +33,8 @@ pub(crate) struct Try {
     pub(super) switched: Once,
     /// Which local addresses it may go from. One that is suspended meanwhile is avoided from then on.
     pub(super) sources: SourceChoice,
+    /// Of the host that is being called, where somebody watches.
+    pub(super) tap: Option<Tap>,
 }
 
 /// What an attempt does only once.
@@ -53,6 +56,7 @@ impl Try {
             replaced: Once::NotYet,
             switched: Once::NotYet,
             sources,
+            tap: None,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::judge::{alike, judge_refusal, news_of, news_without_host};
 use crate::link::{Flow, FromSession};
 use crate::open::{AllSuspended, Peer, Refusal, Target, source_for};
 use crate::settle::Said;
+use crate::trace::{Watched, decided};
 use crate::world::Settings;
 
 /// How long a session goes on by what was published when it was opened. Plans of hosts are kept as long.
@@ -52,6 +53,7 @@ impl Carrier {
                     return None;
                 }
             };
+            attempt.tap = self.world.watchers.tap(&job.hop, &candidate.host);
             match self.open(settings, job, attempt, &candidate, address).await {
                 Ok(peer) => return Some(peer),
                 Err(refusal) => {
@@ -103,11 +105,13 @@ impl Carrier {
             address,
             guard: Guard::of(&self.world, candidate, &wants).await?,
             source: source.unwrap_or_default(),
+            tap: attempt.tap.clone(),
         };
         let peer = match source {
             Ok(_) => open_remembered(&target, &mut self.rng).await?,
             Err(AllSuspended) => return Err(no_source(&target)),
         };
+        attempt.tap = None;
         attempt.hosts.opened();
         attempt.news = SiteNews::Good;
         self.done = Some((wants, self.world.clock.now()));
@@ -161,6 +165,8 @@ impl Carrier {
     ) -> Decision {
         let now = self.world.clock.now();
         let decision = judge_refusal(settings, job, refusal, Some(host), now);
+        let tap = attempt.tap.take();
+        tap.tell(|tap| tap.decision(decided(&refusal.said.text(), &decision)));
         self.emit_failed(host, refusal, &decision);
         self.tell(attempt, &decision, &refusal.said, refusal.source)
             .await;

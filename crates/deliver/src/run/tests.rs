@@ -176,6 +176,7 @@ fn world() -> Arc<World> {
         homes: Default::default(),
         hosts: Default::default(),
         scope: Default::default(),
+        watchers: Default::default(),
         sites_file: None,
         settings: ArcSwap::from_pointee(settings(config)),
     })
