@@ -30,6 +30,7 @@ mod policy_reloaded_under_traffic;
 mod queue_stops_and_relayd_ends;
 mod relayctl_answers_scripts;
 mod reload_keeps_the_old_on_error;
+mod reports_come_back;
 mod rerouted;
 mod retries_on_schedule;
 mod route_with_login;

@@ -1,7 +1,8 @@
 //! `relayctl trace`: the dialogue of the next session as it is held, without the password and the message.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 
 use relay_testkit::{Network, Relay, until};
 use rustix::process::{Pid, Signal};
@@ -21,8 +22,8 @@ fn the_next_session_is_told_line_by_line_and_then_it_ends() {
         "app@sender.example",
         &["you@rcpt.example", "no@rcpt.example"],
     );
-    let lines = lines_of(&mut trace);
-    assert!(trace.wait().unwrap().success());
+    let (status, lines) = trace.ended();
+    assert!(status.success());
     let told: Vec<(String, String)> = lines
         .iter()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -75,7 +76,7 @@ fn a_password_is_never_shown() {
     let relay = relay(&network, &route);
     let mut trace = watch(&relay, &["127.0.0.2"]);
     submit(&relay, "app@sender.example", &["you@rcpt.example"]);
-    let said = lines_of(&mut trace).join("\n");
+    let said = trace.ended().1.join("\n");
     assert!(said.contains("AUTH PLAIN *** (login)"), "{said}");
     // base64 of NUL app NUL hunter22.
     assert!(!said.contains("AGFwcABodW50ZXIyMg"), "{said}");
@@ -88,7 +89,7 @@ fn a_host_that_cannot_be_reached_is_told_with_what_it_means() {
     let relay = relay(&network, "");
     let mut trace = watch(&relay, &["mx.rcpt.example"]);
     submit(&relay, "app@sender.example", &["you@rcpt.example"]);
-    let said = lines_of(&mut trace).join("\n");
+    let said = trace.ended().1.join("\n");
     assert!(said.contains("to mx.rcpt.example [127.0.0.2]"), "{said}");
     assert!(said.contains(" by rule "), "{said}");
 }
@@ -99,19 +100,41 @@ fn an_interrupt_ends_it_well_and_nothing_is_waited_for_afterwards() {
     let mx = network.mx(2, "");
     let relay = relay(&network, "");
     let mut trace = watch(&relay, &["rcpt.example"]);
-    let pid = Pid::from_child(&trace);
+    let pid = Pid::from_child(&trace.child);
     rustix::process::kill_process(pid, Signal::INT).unwrap();
-    assert!(trace.wait().unwrap().success());
+    assert!(trace.ended().0.success());
     submit(&relay, "app@sender.example", &["you@rcpt.example"]);
     until("delivered", || mx.mail().pop());
     let wrong = relay.relayctl(&["trace", "rcpt.example", "--count", "0"]);
     assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong));
 }
 
+/// A running `relayctl trace`. Killed when dropped.
+struct Trace {
+    child: Child,
+    lines: Option<JoinHandle<Vec<String>>>,
+}
+
+impl Trace {
+    /// How it ended by itself, and what it told.
+    fn ended(&mut self) -> (ExitStatus, Vec<String>) {
+        let status = until("the trace ends", || self.child.try_wait().unwrap());
+        let lines = self.lines.take().unwrap();
+        (status, lines.join().unwrap())
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Starts it, and waits until relayd has heard of it.
-fn watch(relay: &Relay, arguments: &[&str]) -> Child {
+fn watch(relay: &Relay, arguments: &[&str]) -> Trace {
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_relayd")).with_file_name("relayctl");
-    let child = Command::new(program)
+    let mut child = Command::new(program)
         .arg("--socket")
         .arg(relay.dir().join("relayd.sock"))
         .arg("trace")
@@ -120,14 +143,15 @@ fn watch(relay: &Relay, arguments: &[&str]) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let lines = std::thread::spawn(move || stdout.lines().map(Result::unwrap).collect());
+    let trace = Trace {
+        child,
+        lines: Some(lines),
+    };
     until("relayd is watched", || {
         let watched = relay.log().iter().any(|line| line.contains("watches"));
         watched.then_some(())
     });
-    child
-}
-
-fn lines_of(child: &mut Child) -> Vec<String> {
-    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-    lines.map(Result::unwrap).collect()
+    trace
 }

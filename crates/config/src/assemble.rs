@@ -53,11 +53,18 @@ pub(crate) fn config(
         keep: suppression.value("keep", duration_or_never),
     };
     let dkim = dkim_keys(root, files);
-    let reports = root.section("dsn");
-    let dsn_from = reports.optional("from", mailbox);
-    let copies_to = reports.optional("copies_to", mailbox);
-    let double_bounces_to = reports.optional("double_bounces_to", mailbox);
+    let dsn = root.section("dsn");
+    let dsn_from = dsn.optional("from", mailbox);
+    let copies_to = dsn.optional("copies_to", mailbox);
+    let double_bounces_to = dsn.optional("double_bounces_to", mailbox);
     let admin = admin(&root.section("admin"));
+    let coming_back = root.section("reports");
+    let reports = ReportSettings {
+        addresses: coming_back.value("addresses", list(mailbox)),
+        unread_to: coming_back
+            .optional("unread_to", mailbox)
+            .or_else(|| double_bounces_to.clone()),
+    };
     let blocklists: Vec<Domain> = root.section("doctor").value("blocklists", list(domain));
     let log = log(&root.section("log"), files);
     let hostname = hostname?;
@@ -86,6 +93,7 @@ pub(crate) fn config(
         dkim,
         dsn,
         admin,
+        reports,
         doctor: DoctorSettings {
             blocklists: blocklists.iter().map(Domain::to_ascii).collect(),
         },
@@ -230,10 +238,16 @@ fn listeners(root: &Section<'_>) -> Vec<Listener> {
         let trusted = table.optional("trusted", list(net));
         check::tls_has_certificate(root, &table, tls);
         check::auth_has_users(root, &table, auth);
+        let reports = match table.value("reports", truth) {
+            true => ReportsFrom::Anybody,
+            false => ReportsFrom::Known,
+        };
+        check::reports_have_an_address(root, &table, reports);
         let Some(address) = address else {
             continue;
         };
         let listener = Listener {
+            reports,
             tls: tls.unwrap_or_else(|| default_tls(root)),
             auth: auth.unwrap_or_else(|| default_auth(root)),
             trusted: trusted.unwrap_or_else(|| match is_local(&address) {
@@ -256,6 +270,7 @@ fn default_listener(root: &Section<'_>) -> Listener {
         tls: default_tls(root),
         auth: default_auth(root),
         trusted: loopback_nets(),
+        reports: ReportsFrom::Known,
     }
 }
 

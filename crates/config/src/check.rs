@@ -12,8 +12,8 @@ use crate::login;
 use crate::parse::Mistake;
 use crate::section::Section;
 use crate::settings::{
-    AuthDemand, Config, Limit, ListenAddress, Listener, ListenerTls, PolicyFiles, Relay, Route,
-    SourceAddress,
+    AuthDemand, Config, Limit, ListenAddress, Listener, ListenerTls, PolicyFiles, Relay,
+    ReportsFrom, Route, SourceAddress,
 };
 use crate::value::{path, text};
 
@@ -248,7 +248,8 @@ fn holds_the_world(net: &IpNet) -> bool {
 
 /// Not wrong, but nobody would set it up on purpose.
 pub(crate) fn somebody_may_relay(table: &Section<'_>, listener: &Listener) {
-    if listener.trusted.is_empty() && listener.auth == AuthDemand::None {
+    let closed = listener.reports == ReportsFrom::Known;
+    if closed && listener.trusted.is_empty() && listener.auth == AuthDemand::None {
         table.warn(
             "trusted",
             &format!(
@@ -256,6 +257,22 @@ pub(crate) fn somebody_may_relay(table: &Section<'_>, listener: &Listener) {
                 table_address(listener)
             ),
         );
+    }
+}
+
+/// Without one, strangers could hand in nothing at all there.
+pub(crate) fn reports_have_an_address(
+    root: &Section<'_>,
+    table: &Section<'_>,
+    reports: ReportsFrom,
+) {
+    match reports {
+        ReportsFrom::Known => {}
+        ReportsFrom::Anybody if root.section("reports").has("addresses") => {}
+        ReportsFrom::Anybody => table.refuse(
+            "reports",
+            "there is no address that reports come to; add [reports] with addresses",
+        ),
     }
 }
 

@@ -124,6 +124,12 @@ pub const SECTIONS: &[Section] = &[
         doc: "Reports to senders (RFC 3464).",
     },
     Section {
+        name: "reports",
+        doc: "Reports of other hosts and complaints of readers that come back about mail that was \
+              delivered (RFC 3464, RFC 5965): they are read, told in `relayctl log`, and lead to the \
+              suppression list.",
+    },
+    Section {
         name: "admin",
         doc: "How operators reach the daemon.",
     },
@@ -191,6 +197,14 @@ pub const OPTIONS: &[Row] = &[
         "[\"127.0.0.0/8\", \"::1/128\"]",
         "Networks whose clients may relay without login; a client on a unix socket counts as \
          127.0.0.1. A listener that the world can reach must not trust the world.",
+    ),
+    built(
+        "listener[].reports",
+        Kind::Truth,
+        Default::Is("false"),
+        "true",
+        "Anybody may hand in mail for the addresses of [reports] here, and for nobody else: what comes \
+         back comes from strangers. Elsewhere only those may who may relay.",
     ),
     built(
         "submission.message_bytes_max",
@@ -1020,6 +1034,22 @@ pub const OPTIONS: &[Row] = &[
         Default::Otherwise("nobody; it is logged"),
         "\"postmaster@example.com\"",
         "Who is told when a report cannot be delivered, or another message without a sender.",
+    ),
+    built(
+        "reports.addresses",
+        Kind::List(&Kind::Mailbox),
+        Default::Is("[]"),
+        "[\"bounces@relay.example.com\"]",
+        "Where reports come back to; also with something behind a plus (`bounces+x@`). Mail to them is \
+         read and not queued. A report counts only if the history shows that its message went to the \
+         recipient that it names.",
+    ),
+    built(
+        "reports.unread_to",
+        Kind::Mailbox,
+        Default::Otherwise("`dsn.double_bounces_to`; without either it is refused with 554"),
+        "\"postmaster@example.com\"",
+        "Who gets what came to such an address and is no report that can be read.",
     ),
     built(
         "admin.socket",

@@ -40,6 +40,7 @@ pub struct Config {
     pub dsn: Dsn,
     pub admin: Admin,
     pub doctor: DoctorSettings,
+    pub reports: ReportSettings,
     pub log: Log,
     /// What is allowed but probably not meant, as text for people.
     pub warnings: Vec<String>,
@@ -56,6 +57,23 @@ pub struct Listener {
     pub tls: ListenerTls,
     pub auth: AuthDemand,
     pub trusted: Vec<IpNet>,
+    pub reports: ReportsFrom,
+}
+
+/// Who may hand in mail for the addresses of `[reports]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportsFrom {
+    /// Who may relay.
+    Known,
+    Anybody,
+}
+
+/// Reports that come back.
+#[derive(Clone, Debug, Default)]
+pub struct ReportSettings {
+    pub addresses: Vec<String>,
+    /// None: what cannot be read is refused.
+    pub unread_to: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -196,6 +196,9 @@ fn file_with(row: &Row, value: &str) -> String {
         file.push_str("[[source]]\naddress = \"192.0.2.10\"\n");
         file.push_str("[[route]]\nto = [\"*\"]\nvia = [\"smtp.upstream.example:587\"]\n");
     }
+    if row.key == "listener[].reports" {
+        file.push_str("[reports]\naddresses = [\"b@a.example\"]\n");
+    }
     file
 }
 

@@ -11,6 +11,7 @@ mod guard;
 pub mod homes;
 pub mod host_memory;
 mod hosts;
+pub mod inbound;
 mod job;
 mod judge;
 pub mod link;

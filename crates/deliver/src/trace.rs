@@ -63,7 +63,7 @@ impl Watchers {
         let (to, lines) = mpsc::channel(LINES_WAITING);
         let mut all = self.lock();
         all.push(Watcher {
-            of: of.trim_end_matches('.').to_ascii_lowercase(),
+            of: bare(of.trim_end_matches('.')),
             sessions_left: sessions.max(1),
             to,
         });
@@ -111,15 +111,20 @@ impl Watchers {
 
 impl Watcher {
     fn is_meant(&self, hop: &NextHop, host: &str) -> bool {
-        let host = host.to_ascii_lowercase();
+        let host = bare(host);
         // The name of a site is those of its hosts.
         self.of.split(',').any(|name| name == host)
             || match hop {
-                NextHop::Domain(domain) => domain.to_ascii() == self.of,
+                NextHop::Domain(domain) => domain.to_ascii().eq_ignore_ascii_case(&self.of),
                 NextHop::Relay(name) => name.eq_ignore_ascii_case(&self.of),
                 NextHop::Address(address) => address.to_string() == self.of,
             }
     }
+}
+
+/// In lower case; a host that is an address has brackets, which nobody wants to write.
+fn bare(name: &str) -> String {
+    name.replace(['[', ']'], "").to_ascii_lowercase()
 }
 
 /// Of one session, in the hands of all who take part in it.
@@ -346,6 +351,9 @@ mod tests {
             drop((first, second));
             assert_eq!(lines(&mut heard).len(), 2, "{of}");
         }
+        let _heard = watchers.watch("192.0.2.1", 1);
+        let relay = NextHop::Relay("smtp.test:25".into());
+        assert!(watchers.tap(&relay, "[192.0.2.1]").is_some());
         // One who has gone is forgotten at the next session.
         drop(watchers.watch("r.example", 1));
         assert!(watchers.tap(&hop("r.example"), "mx").is_none());

@@ -170,7 +170,8 @@ mod tests {
              _dmarc.ours.test         TXT v=DMARC1; p=reject
              7.2.0.192.bad.test       A 127.0.0.2
              7.2.0.192.bad.test       TXT seen sending
-             7.2.0.192.shy.test       A 127.255.255.254"
+             7.2.0.192.shy.test       A 127.255.255.254
+             7.2.0.192.any.test       A 192.0.2.99"
         )
     }
 
@@ -193,7 +194,7 @@ mod tests {
         });
         let mut config = Config::default_for("relay.test");
         config.delivery.source_addresses = vec!["192.0.2.7".parse().unwrap()];
-        config.doctor.blocklists = ["bad.test", "shy.test", "good.test"]
+        config.doctor.blocklists = ["bad.test", "shy.test", "any.test", "good.test"]
             .map(str::to_owned)
             .to_vec();
         let now = jiff::Timestamp::UNIX_EPOCH;
@@ -295,7 +296,8 @@ mod tests {
             complaints("", asked).await,
             [
                 "fail blocklist: on bad.test (127.0.0.2): seen sending",
-                "warn blocklist: shy.test does not answer our resolver (127.255.255.254)"
+                "warn blocklist: shy.test does not answer our resolver (127.255.255.254)",
+                "warn blocklist: any.test does not answer our resolver (192.0.2.99)"
             ]
         );
     }

@@ -8,5 +8,6 @@ pub mod dkim;
 pub mod dsn;
 pub mod header;
 pub mod received;
+pub mod report;
 pub mod seven_bit;
 mod text;

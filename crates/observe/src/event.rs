@@ -14,6 +14,26 @@ use crate::hits::RuleHits;
 use crate::metric::Metrics;
 
 /// What happened. A new variant shows, by the compiler, where its log line and metric are missing.
+/// What a report says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportKind {
+    Failed,
+    Delayed,
+    Delivered,
+    Complaint,
+}
+
+impl ReportKind {
+    pub fn word(self) -> &'static str {
+        match self {
+            ReportKind::Failed => "failed",
+            ReportKind::Delayed => "delayed",
+            ReportKind::Delivered => "delivered",
+            ReportKind::Complaint => "complaint",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum Event {
     // accepting
@@ -121,10 +141,20 @@ pub enum Event {
         of: QueueId,
         recipient: String,
     },
+    /// A report came back about a message that had been delivered to the next hop.
+    ReportReceived {
+        id: QueueId,
+        recipient: String,
+        kind: ReportKind,
+        /// What the far host, or the reader, said.
+        reply: String,
+        /// By which it was judged; None: nothing follows from it, or it is a complaint.
+        rule: Option<String>,
+    },
     /// An address is not to be tried again.
     SuppressionAdded {
         recipient: String,
-        /// policy, operator or import.
+        /// policy, operator, import or report.
         source: &'static str,
         rule: Option<String>,
         category: Option<String>,
@@ -471,6 +501,13 @@ pub(crate) mod tests {
                 rule: Some(text()),
                 category: Some(text()),
                 expires: Some(until),
+            },
+            Event::ReportReceived {
+                id: id(),
+                recipient: text(),
+                kind: ReportKind::Failed,
+                reply: text(),
+                rule: Some(text()),
             },
             Event::SuppressionRemoved { recipient: text() },
             Event::SiteSlowed {

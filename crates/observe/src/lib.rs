@@ -15,5 +15,5 @@ pub mod metric;
 
 pub use clock::Clock;
 pub use crash::CrashPoint;
-pub use event::{Basis, Event, Events, Tried};
+pub use event::{Basis, Event, Events, ReportKind, Tried};
 pub use history::History;

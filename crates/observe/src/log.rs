@@ -249,6 +249,16 @@ pub(crate) fn line(event: &Event) {
             info!(target: "relayd", event = "suppression_added", recipient, source, rule, category,
                 expires, "not to be tried again");
         }
+        Event::ReportReceived {
+            id,
+            recipient,
+            kind,
+            reply,
+            rule,
+        } => {
+            info!(target: "relayd", event = "report_received", %id, recipient, kind = kind.word(),
+                reply, rule, "a report came back");
+        }
         Event::SuppressionRemoved { recipient } => {
             info!(target: "relayd", event = "suppression_removed", recipient,
                 "no longer suppressed");

@@ -54,6 +54,7 @@ pub enum Metric {
     IndexesFrozen,
     QueueStops,
     OutcomesUnwritten,
+    ReportsReceived,
     HistoryLost,
     Starts,
     ListenersOpened,
@@ -76,7 +77,7 @@ const fn row(metric: Metric, name: &'static str, help: &'static str) -> Row {
 }
 
 /// Every counter, in the order of the enum.
-pub const ROWS: [Row; 46] = [
+pub const ROWS: [Row; 47] = [
     row(
         Metric::ClientsConnected,
         "relayd_clients_connected_total",
@@ -273,6 +274,11 @@ pub const ROWS: [Row; 46] = [
         "Outcomes of attempts that could not be written down; what was delivered by them is sent again.",
     ),
     row(
+        Metric::ReportsReceived,
+        "relayd_reports_received_total",
+        "Recipients of which a report that came back speaks: failures, delays, deliveries, complaints.",
+    ),
+    row(
         Metric::HistoryLost,
         "relayd_history_lost_total",
         "Events that the history on disk did not take.",
@@ -458,6 +464,7 @@ fn main_counter(event: &Event) -> (Metric, u64) {
         Event::DsnQueued { .. } => (Metric::DsnsQueued, 1),
         Event::DsnNotSent { .. } => (Metric::DsnsNotSent, 1),
         Event::SuppressionAdded { .. } => (Metric::SuppressionsAdded, 1),
+        Event::ReportReceived { .. } => (Metric::ReportsReceived, 1),
         Event::SuppressionRemoved { .. } => (Metric::SuppressionsRemoved, 1),
         Event::SiteSlowed { .. } => (Metric::SitesSlowed, 1),
         Event::SiteSuspended { .. } => (Metric::SitesSuspended, 1),

@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use jiff::Timestamp;
 use relay_admin::{AdminWorld, Examine};
 use relay_config::{Config, Dns, HistoryKept, MtaStsUse, PrivateAddresses, TrustAd};
 use relay_deliver::dial::{Dialer, TcpDialer, is_private};
+use relay_deliver::inbound::{self, Taken};
 use relay_deliver::tls::TlsClient;
 use relay_deliver::trace::SharedWatchers;
 use relay_deliver::{Delivery, World};
@@ -21,7 +23,7 @@ use relay_queue::{Limits, Message, Store};
 use relay_route::{AdBit, HickoryResolver, Resolver, Router};
 use relay_simulator::SimulatedNet;
 use relay_sts::{HttpsFetch, Sts};
-use relay_submission::Accepted;
+use relay_submission::{Accepted, Reports, Understood};
 use relay_suppression::{List, Suppressions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -133,7 +135,7 @@ impl Running {
         let (delivery, dispatcher) = Delivery::start(world.clone(), rand::random());
         delivery.load().await;
 
-        let accepting = Arc::new(relay_submission::World::new(
+        let accepting = relay_submission::World::new(
             clock,
             events.clone(),
             store.clone(),
@@ -141,7 +143,8 @@ impl Running {
             relay_submission::Settings::new(&config),
             settings.listener_tls,
             Arc::new(ToDispatcher(delivery.clone())),
-        ));
+        );
+        let accepting = Arc::new(accepting.with_reports(Arc::new(ToInbound(world.clone()))));
         let submission = tokio::spawn(relay_submission::serve(
             listeners,
             accepting.clone(),
@@ -474,5 +477,20 @@ struct ToDispatcher(Delivery);
 impl Accepted for ToDispatcher {
     fn accepted(&self, message: Arc<Message>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.0.enqueue(message))
+    }
+}
+
+/// Reports that come back by submission, to those who know what was sent.
+struct ToInbound(Arc<World>);
+
+impl Reports for ToInbound {
+    fn take(&self, message: Bytes) -> Pin<Box<dyn Future<Output = Understood> + Send + '_>> {
+        Box::pin(async move {
+            match inbound::take(&self.0, message).await {
+                Taken::Done => Understood::Yes,
+                Taken::Unread(why) => Understood::No(why),
+                Taken::Later(why) => Understood::Later(why),
+            }
+        })
     }
 }

@@ -2,13 +2,14 @@
 //! is decided in `relay_smtp::server`, who may do what in [`crate::limits`].
 
 pub(crate) mod incoming;
+mod reports;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay_config::{Listener, ListenerTls, SuppressionMode, User};
+use relay_config::{Listener, ListenerTls, ReportsFrom, SuppressionMode, User};
 use relay_observe::Event as Happened;
 use relay_observe::crash::{self, CrashPoint};
 use relay_queue::{Message, NewMessage, Sender, StoreError};
@@ -21,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use self::incoming::{Share, Spool};
+use self::reports::Rest;
 use crate::auth::Verdict;
 use crate::held::Held;
 use crate::limits::{self, Trust};
@@ -101,6 +103,7 @@ pub(crate) async fn run<S>(
         wire,
         peer,
         trust: limits::trust_of(client.ip(), listener),
+        reports_from: listener.reports,
         settings: &settings,
         world,
         stop,
@@ -120,6 +123,7 @@ struct Driver<'a, S> {
     wire: Wire<S>,
     peer: Peer,
     trust: Trust,
+    reports_from: ReportsFrom,
     auth: Auth,
     settings: &'a Settings,
     world: &'a World,
@@ -286,8 +290,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
         }
     }
 
-    /// Never an open relay: only who is trusted or logged in gets a yes.
+    /// Never an open relay: only who is trusted or logged in gets a yes, and who brings a report where
+    /// anybody may.
     fn rcpt(&self, recipient: &Mailbox) -> Reply {
+        if self.reports_from == ReportsFrom::Anybody && self.is_for_reports(recipient) {
+            return reply(250, 1, 5, "recipient ok");
+        }
         match (self.trust, &self.user, self.auth) {
             (Trust::Trusted, _, _) | (Trust::Stranger, Some(_), _) => self
                 .suppressed(recipient)
@@ -335,6 +343,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
             Ok(new) => new,
             Err(refusal) => {
                 self.answer(refusal);
+                return Ok(());
+            }
+        };
+        let new = match self.take_report(new).await {
+            Ok(Rest::Queue(new)) => new,
+            taken => {
+                self.share.release();
+                self.answer(match taken {
+                    Err(refusal) => refusal,
+                    Ok(_) => reply(250, 0, 0, "report taken"),
+                });
+                self.fruitless_since = Instant::now();
                 return Ok(());
             }
         };

@@ -7,13 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use relay_config::{
     AuthDemand, AuthInClear, BareLineEnds, Config, ListenAddress, Listener, ListenerTls,
-    Submission, SuppressionMode,
+    ReportSettings, Submission, SuppressionMode,
 };
 use relay_observe::{Clock, Events};
 use relay_queue::{Message, Store};
-use relay_smtp::server;
+use relay_smtp::{Mailbox, server};
 use relay_suppression::Suppressions;
 
 use crate::auth::{Logins, Users};
@@ -30,6 +31,22 @@ pub trait Accepted: Send + Sync + 'static {
     fn accepted(&self, message: Arc<Message>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
+/// Reads reports that came back.
+pub trait Reports: Send + Sync + 'static {
+    /// `Yes` is said after what follows from it is on disk.
+    fn take(&self, message: Bytes) -> Pin<Box<dyn Future<Output = Understood> + Send + '_>>;
+}
+
+/// What came of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Understood {
+    Yes,
+    /// Why not: a person must read it.
+    No(String),
+    /// It may be one, and cannot be taken now.
+    Later(String),
+}
+
 /// Shared by all listeners and sessions; made once by relayd.
 pub struct World {
     pub clock: Clock,
@@ -41,6 +58,8 @@ pub struct World {
     /// None: no certificate, so STARTTLS is not offered and implicit TLS is refused.
     pub tls: ArcSwap<Option<Arc<rustls::ServerConfig>>>,
     pub accepted: Arc<dyn Accepted>,
+    /// None: nobody reads them.
+    pub reports: Option<Arc<dyn Reports>>,
     pub(crate) logins: Logins,
     pub(crate) counts: Arc<Counts>,
     pub(crate) body_memory: Arc<BodyMemory>,
@@ -65,10 +84,16 @@ impl World {
             settings: ArcSwap::from_pointee(settings),
             tls: ArcSwap::from_pointee(tls),
             accepted,
+            reports: None,
             logins: Logins::new(),
             counts: Arc::new(Counts::default()),
             body_memory: BodyMemory::new(BODY_MEMORY_BYTES),
         }
+    }
+
+    pub fn with_reports(mut self, reports: Arc<dyn Reports>) -> World {
+        self.reports = Some(reports);
+        self
     }
 
     /// Sessions open now, all listeners together.
@@ -93,6 +118,24 @@ pub(crate) enum Certificate {
     Absent,
 }
 
+/// Where reports come to.
+#[derive(Default)]
+pub(crate) struct ReportAddresses {
+    pub addresses: Vec<Mailbox>,
+    pub unread_to: Option<Mailbox>,
+}
+
+impl ReportAddresses {
+    fn of(settings: &ReportSettings) -> ReportAddresses {
+        // The configuration has checked that these are addresses.
+        let read = |text: &String| Mailbox::parse(text).ok();
+        ReportAddresses {
+            addresses: settings.addresses.iter().filter_map(read).collect(),
+            unread_to: settings.unread_to.as_ref().and_then(read),
+        }
+    }
+}
+
 /// The part of the configuration that accepting needs.
 pub struct Settings {
     /// In the banner, in Received, and the domain of a bare `postmaster`.
@@ -100,6 +143,7 @@ pub struct Settings {
     pub submission: Submission,
     pub listeners: Vec<Listener>,
     pub suppression: SuppressionMode,
+    pub(crate) reports: ReportAddresses,
     pub(crate) users: Users,
     pub(crate) rates: UserRates,
 }
@@ -111,6 +155,7 @@ impl Settings {
             submission: config.submission.clone(),
             listeners: config.listeners.clone(),
             suppression: config.suppression.mode,
+            reports: ReportAddresses::of(&config.reports),
             users: Users::new(&config.users),
             rates: UserRates::new(&config.users),
         }

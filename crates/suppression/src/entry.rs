@@ -40,16 +40,24 @@ pub enum Source {
     Policy,
     Operator,
     Import,
+    /// A report that came back: a reader's complaint.
+    Report,
 }
 
 impl Source {
-    pub const ALL: [Source; 3] = [Source::Policy, Source::Operator, Source::Import];
+    pub const ALL: [Source; 4] = [
+        Source::Policy,
+        Source::Operator,
+        Source::Import,
+        Source::Report,
+    ];
 
     pub fn word(self) -> &'static str {
         match self {
             Source::Policy => "policy",
             Source::Operator => "operator",
             Source::Import => "import",
+            Source::Report => "report",
         }
     }
 }
@@ -73,6 +81,7 @@ impl Entry {
             Source::Policy => "after it was refused",
             Source::Operator => "by an operator",
             Source::Import => "by an import",
+            Source::Report => "after a complaint",
         };
         let why = match (&self.category, &self.reply) {
             (Some(category), Some(reply)) => format!(" ({category}: {reply})"),

@@ -159,10 +159,15 @@ impl Inner {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let known = entries.get(&Key::of(&entry.address));
         match (entry.source, known.map(|known| known.source)) {
-            (Source::Policy, Some(Source::Operator | Source::Import)) => {
+            (Source::Policy | Source::Report, Some(Source::Operator | Source::Import)) => {
+                known.is_some_and(|known| known.holds(entry.added))
+            }
+            // A complaint is a person's word, too: a later refusal does not shorten it.
+            (Source::Policy, Some(Source::Report)) => {
                 known.is_some_and(|known| known.holds(entry.added))
             }
             (Source::Policy, Some(Source::Policy) | None)
+            | (Source::Report, Some(Source::Policy | Source::Report) | None)
             | (Source::Operator | Source::Import, _) => false,
         }
     }

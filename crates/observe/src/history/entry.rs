@@ -230,6 +230,20 @@ impl Entry {
                 until: expires.map(to_the_second),
                 ..because("suppression_added", format!("by {source}"))
             },
+            Event::ReportReceived {
+                id,
+                recipient,
+                kind,
+                reply,
+                rule,
+            } => Entry {
+                id: Some(id),
+                recipient: Some(recipient),
+                action: Some(kind.word().to_owned()),
+                reply: Some(shortened(reply)),
+                rule,
+                ..named("report_received")
+            },
             Event::SuppressionRemoved { recipient } => Entry {
                 recipient: Some(recipient),
                 ..named("suppression_removed")

@@ -1,5 +1,7 @@
 //! What the doctor found, for people and for scripts.
 
+use std::io::Write;
+
 use relay_doctor::{Finding, State};
 
 use crate::outcome::Done;

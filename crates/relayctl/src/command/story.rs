@@ -111,6 +111,17 @@ fn headline(entry: &Entry) -> (String, Option<Tone>) {
                 Some(Tone::Warning),
             )
         }
+        "report_received" => {
+            let kind = entry.action.as_deref().unwrap_or_default();
+            match kind {
+                "failed" => (
+                    format!("{recipient}: a report came back, the mail failed further on"),
+                    Some(Tone::Bad),
+                ),
+                "complaint" => (format!("{recipient}: complained about it"), Some(Tone::Bad)),
+                other => (format!("{recipient}: a report came back, {other}"), None),
+            }
+        }
         "suppression_removed" => (format!("{recipient}: may be tried again"), None),
         "dsn_queued" => {
             let about = entry

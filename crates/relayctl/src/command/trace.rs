@@ -1,5 +1,7 @@
 //! `relayctl trace`: the dialogue of the next sessions with a site, while it is held.
 
+use std::io::Write;
+
 use relay_admin::trace::Watch;
 use relay_deliver::trace::{Side, TraceLine};
 
@@ -46,8 +48,8 @@ impl Trace {
             if line.is_empty() {
                 continue;
             }
-            match format {
-                Format::Json => println!("{}", String::from_utf8_lossy(&line)),
+            let shown = match format {
+                Format::Json => String::from_utf8_lossy(&line).into_owned(),
                 Format::Text => {
                     let line: TraceLine = serde_json::from_slice(&line).map_err(|error| {
                         Trouble::NotWell(format!(
@@ -55,8 +57,12 @@ impl Trace {
                              the same version?"
                         ))
                     })?;
-                    println!("{}", text(&line, screen));
+                    text(&line, screen)
                 }
+            };
+            // Whoever reads may have enough of it: `| head`.
+            if writeln!(std::io::stdout(), "{shown}").is_err() {
+                return Ok(Done::Well);
             }
         }
     }
