@@ -9,12 +9,12 @@ use crate::text::{Format, Screen, Tone, harmless, json_line, paragraph};
 
 /// Prints them; not well if one failed.
 pub fn print(findings: &[Finding], format: Format, screen: &Screen) -> Done {
-    match format {
-        Format::Json => findings
-            .iter()
-            .for_each(|one| println!("{}", json_line(one))),
-        Format::Text => print!("{}", text(findings, screen)),
-    }
+    let shown = match format {
+        Format::Json => findings.iter().map(|one| json_line(one) + "\n").collect(),
+        Format::Text => text(findings, screen),
+    };
+    // Whoever reads may have enough of it: `| head`.
+    let _ = std::io::stdout().write_all(shown.as_bytes());
     match findings.iter().any(|one| one.state == State::Fail) {
         true => Done::NotWell,
         false => Done::Well,
