@@ -8,6 +8,7 @@
 
 mod bulk;
 mod check;
+mod day;
 mod fact;
 mod judge;
 mod limiter;
@@ -28,6 +29,22 @@ fn a_week_loses_nothing_keeps_all_limits_and_drains() {
             println!("{tally:#?}");
         }
         assert!(tally.delivered > 300, "too little happened: {tally:?}");
+    });
+}
+
+#[test]
+fn a_day_with_all_bad_habits_defers_little_loses_nothing_and_keeps_all_limits() {
+    seeds::each(2, |seed| {
+        let day = day::play(seed);
+        let (_, busy) = day.deferred[day::BUSY];
+        println!("seed {seed}: {:.2?}", day.deferred);
+        assert!(busy < 0.10, "{busy}: {day:?}");
+        for (site, delivered) in day.delivered.iter().enumerate() {
+            match day.deferred[site].0 {
+                mx::Nature::Dead => assert!(*delivered < 0.01, "{site}: {day:?}"),
+                _ => assert!(*delivered > 0.9, "{site}: {day:?}"),
+            }
+        }
     });
 }
 

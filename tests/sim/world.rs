@@ -35,8 +35,8 @@ pub struct World {
     pub writing: BTreeMap<Key, Writing>,
     /// Recipients per transaction that sites have taught us.
     pub learned: BTreeMap<usize, u32>,
-    /// Caps that all sites share.
-    pub shares: Vec<Share>,
+    /// Caps that a site shares with others.
+    pub shares: BTreeMap<usize, Vec<Share>>,
     pub tally: Tally,
     pub checks: Vec<Box<dyn Check>>,
     coming: BTreeMap<(Timestamp, u64), (u32, Coming)>,
@@ -96,7 +96,7 @@ impl World {
             sessions: BTreeMap::new(),
             writing: BTreeMap::new(),
             learned: BTreeMap::new(),
-            shares: Vec::new(),
+            shares: BTreeMap::new(),
             tally: Tally::default(),
             checks: Vec::new(),
             coming: BTreeMap::new(),
@@ -290,7 +290,7 @@ impl World {
                 let site = self.hops[number(&hop)];
                 let seconds = self.rng.random_range(0.001..0.3);
                 let limits = self.limits(site);
-                let shares = self.shares.clone();
+                let shares = self.shares.get(&site).cloned().unwrap_or_default();
                 let site = site_named(site);
                 self.come(
                     seconds,

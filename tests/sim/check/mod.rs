@@ -8,6 +8,7 @@ mod nothing_lost;
 mod one_at_a_time;
 mod prompt;
 mod rests;
+mod shared_kept;
 
 use crate::fact::Check;
 
@@ -19,6 +20,7 @@ pub use nothing_lost::NothingLost;
 pub use one_at_a_time::OneAtATime;
 pub use prompt::Prompt;
 pub use rests::Rests;
+pub use shared_kept::SharedKept;
 
 /// Those that hold in any world. `hops`: the site of each next hop.
 pub fn all(hops: &[usize], sessions_max: u32) -> Vec<Box<dyn Check>> {
