@@ -9,6 +9,7 @@ mod accepts_only_from_those_it_trusts;
 mod body_lost_halfway;
 mod bounces_one_of_three;
 mod busy_421_in_mid_session;
+mod chunks_between_relays;
 mod config_refused;
 mod dane;
 mod delivers;

@@ -337,6 +337,7 @@ fn delivery(table: &Section<'_>, files: &dyn Files) -> Delivery {
         sessions_max: table.value("sessions_max", count),
         idle: table.value("idle", duration),
         pipelining: table.value("pipelining", word),
+        chunking: table.value("chunking", word),
         tls_roots,
         verp: verp(table),
         timeouts: Timeouts {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use relay_policy::TlsRequirement;
 
 use crate::settings::{
-    AddressFamily, AuthDemand, AuthInClear, Balance, BareLineEnds, HistoryKept, ListenerTls,
-    LogFormat, Pipelining, PrivateAddresses, SuppressionMode,
+    AddressFamily, AuthDemand, AuthInClear, Balance, BareLineEnds, Chunking, HistoryKept,
+    ListenerTls, LogFormat, Pipelining, PrivateAddresses, SuppressionMode,
 };
 
 /// What an option takes.
@@ -234,6 +234,13 @@ impl Word for SuppressionMode {
         ("refuse", SuppressionMode::Refuse),
         ("bounce", SuppressionMode::Bounce),
         ("off", SuppressionMode::Off),
+    ];
+}
+
+impl Word for Chunking {
+    const WORDS: &'static [(&'static str, Chunking)] = &[
+        ("where_offered", Chunking::WhereOffered),
+        ("never", Chunking::Never),
     ];
 }
 

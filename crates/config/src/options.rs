@@ -9,8 +9,8 @@ use crate::kind::{Kind, words_of};
 use crate::login::Mechanisms;
 use crate::row::{Default, Row, Section, built, not_yet};
 use crate::settings::{
-    AddressFamily, AuthDemand, AuthInClear, Balance, BareLineEnds, HistoryKept, ListenerTls,
-    LogFormat, Pipelining, PrivateAddresses, SuppressionMode,
+    AddressFamily, AuthDemand, AuthInClear, Balance, BareLineEnds, Chunking, HistoryKept,
+    ListenerTls, LogFormat, Pipelining, PrivateAddresses, SuppressionMode,
 };
 
 const fn seconds(count: u64) -> Duration {
@@ -534,6 +534,17 @@ pub const OPTIONS: &[Row] = &[
         Default::Is("\"where_offered\""),
         "\"never\"",
         "Whether commands are sent in groups where the server offers it (RFC 2920).",
+    ),
+    built(
+        "delivery.chunking",
+        Kind::Word {
+            words: words_of::<Chunking>,
+            not_yet: &[],
+        },
+        Default::Is("\"where_offered\""),
+        "\"never\"",
+        "Whether a message of up to 16 KiB goes with BDAT (RFC 3030) in one group with its commands where the server \
+         offers that and PIPELINING: it saves a round trip. Larger ones go with DATA.",
     ),
     built(
         "delivery.tls_roots",

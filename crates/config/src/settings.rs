@@ -206,6 +206,8 @@ pub struct Delivery {
     pub timeouts: Timeouts,
     /// `[delivery] pipelining`; default: use it where offered.
     pub pipelining: Pipelining,
+    /// `[delivery] chunking`; default: for small messages, where offered.
+    pub chunking: Chunking,
     /// Roots that are trusted besides the system's.
     pub tls_roots: Option<PathBuf>,
     pub verp: Option<Verp>,
@@ -277,6 +279,12 @@ pub enum AddressFamily {
 pub enum PrivateAddresses {
     Refused,
     Allowed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chunking {
+    WhereOffered,
+    Never,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use relay_policy::{TlsInUse, TlsRequirement};
 use relay_route::Candidate;
 use relay_route::next_hop::TlsStart;
 use relay_schedule::SourceChoice;
-use relay_smtp::client::{ClearAuth, End, Pipelining, Setup, TlsPlan};
+use relay_smtp::client::{Chunking, ClearAuth, End, Pipelining, Setup, TlsPlan};
 use relay_smtp::{Failure, NextHop, Phase};
 use rustls_pki_types::ServerName;
 use tokio::time::timeout;
@@ -321,6 +321,10 @@ impl Target<'_> {
             pipelining: match self.config.delivery.pipelining {
                 relay_config::Pipelining::WhereOffered => Pipelining::WhereOffered,
                 relay_config::Pipelining::Never => Pipelining::Never,
+            },
+            chunking: match self.config.delivery.chunking {
+                relay_config::Chunking::WhereOffered => Chunking::WhereItPays,
+                relay_config::Chunking::Never => Chunking::Never,
             },
         }
     }

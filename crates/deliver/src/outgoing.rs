@@ -4,6 +4,7 @@
 use relay_message::seven_bit::Converter;
 use relay_queue::body::Pieces;
 use relay_queue::{Body, StoreError};
+use relay_smtp::client::Form;
 use relay_smtp::data::Stuffer;
 
 use crate::prepared::Prepared;
@@ -16,6 +17,7 @@ pub(crate) struct Outgoing {
     /// None: the body goes as it is.
     converter: Option<Converter>,
     stuffer: Stuffer,
+    form: Form,
     /// Bytes of the body that have not been read.
     left: u64,
     end: End,
@@ -36,13 +38,18 @@ impl Outgoing {
             pieces: body.pieces(),
             converter: prepared.convert.clone().map(Converter::new),
             stuffer: Stuffer::default(),
+            form: Form::Dots,
             left: body.len(),
             end: End::ToCome,
         }
     }
 
+    pub fn in_form(self, form: Form) -> Outgoing {
+        Outgoing { form, ..self }
+    }
+
     /// The next piece. None: that was all. A small message comes in one piece, and so goes out in one
-    /// write. After an error there is no final dot: the peer never gets the message whole.
+    /// write. After an error there is no final dot, or too little: the peer never gets the message whole.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         if self.end == End::Given {
             return Ok(None);
@@ -50,20 +57,30 @@ impl Outgoing {
         let mut out = std::mem::take(&mut self.before);
         if let Some(piece) = self.pieces.next().await? {
             out.reserve(piece.len() + piece.len() / 64 + 6);
-            match &mut self.converter {
-                None => self.stuffer.feed(&piece, &mut out),
-                Some(converter) => self.stuffer.feed(&converter.feed(&piece), &mut out),
+            match self.converter.as_mut().map(|one| one.feed(&piece)) {
+                None => self.put(&piece, &mut out),
+                Some(converted) => self.put(&converted, &mut out),
             }
             self.left = self.left.saturating_sub(piece.len() as u64);
         }
         if self.left == 0 {
-            if let Some(converter) = &mut self.converter {
-                self.stuffer.feed(&converter.end(), &mut out);
+            if let Some(rest) = self.converter.as_mut().map(Converter::end) {
+                self.put(&rest, &mut out);
             }
-            self.stuffer.end(&mut out);
+            match self.form {
+                Form::Dots => self.stuffer.end(&mut out),
+                Form::Chunk => {}
+            }
             self.end = End::Given;
         }
         Ok(Some(out))
+    }
+
+    fn put(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        match self.form {
+            Form::Dots => self.stuffer.feed(piece, out),
+            Form::Chunk => out.extend_from_slice(piece),
+        }
     }
 }
 
@@ -94,6 +111,13 @@ mod tests {
             let wanted = [b"DKIM-Signature: x\r\n", &stuff(body.as_bytes())[..]].concat();
             assert!(wire == wanted, "{} bytes", body.len());
             assert_eq!(count == 1, body.len() < 1000);
+            let outgoing = Outgoing::new(&prepared, &body.to_owned().into());
+            let (mut outgoing, mut wire) = (outgoing.in_form(Form::Chunk), Vec::new());
+            while let Some(piece) = outgoing.next().await.unwrap() {
+                wire.extend_from_slice(&piece);
+            }
+            let wanted = [b"DKIM-Signature: x\r\n", body.as_bytes()].concat();
+            assert!(wire == wanted, "a chunk is the message as it is");
         }
     }
 }

@@ -69,10 +69,10 @@ impl Wire {
             match self.session.step() {
                 Step::Write(bytes) => self.write(&bytes).await,
                 Step::Read(wait) => self.read(wait).await,
-                Step::Body => {
+                Step::Body(form) => {
                     let message = message.take();
                     let message = message.expect("a session asks for a body once, after begin");
-                    self.write_body(message).await;
+                    self.write_body(message.in_form(form)).await;
                 }
                 Step::StartTls => return Pause::StartTls,
                 Step::Ready => {

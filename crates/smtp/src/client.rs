@@ -29,6 +29,7 @@ pub struct Setup {
     pub login: Option<Login>,
     pub clear_auth: ClearAuth,
     pub pipelining: Pipelining,
+    pub chunking: Chunking,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,24 @@ pub enum Pipelining {
     Never,
 }
 
+/// BDAT (RFC 3030) in place of DATA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chunking {
+    /// For messages small enough to be sent before any reply has come: that saves a round trip. For larger
+    /// ones DATA does the same.
+    WhereItPays,
+    Never,
+}
+
+/// How the message is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Dots stuffed, with the final dot.
+    Dots,
+    /// As it is, in exactly as many octets as the transaction's size says.
+    Chunk,
+}
+
 /// What the driver does next.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Step {
@@ -91,8 +110,8 @@ pub enum Step {
     Read(Wait),
     /// Do the handshake; then [`Session::tls_started`]. A failed one ends the session: drop it.
     StartTls,
-    /// Write the message, dots stuffed, with the final dot; then [`Session::body_sent`].
-    Body,
+    /// Write the message in this form; then [`Session::body_sent`].
+    Body(Form),
     /// [`Session::begin`] or [`Session::quit`].
     Ready,
     /// Close the connection; [`Session::end`] says why.
@@ -106,7 +125,7 @@ impl fmt::Debug for Step {
             Step::Write(bytes) => write!(f, "Write({} bytes)", bytes.len()),
             Step::Read(wait) => write!(f, "Read({wait:?})"),
             Step::StartTls => f.write_str("StartTls"),
-            Step::Body => f.write_str("Body"),
+            Step::Body(form) => write!(f, "Body({form:?})"),
             Step::Ready => f.write_str("Ready"),
             Step::Over => f.write_str("Over"),
         }
@@ -185,6 +204,8 @@ pub struct Session {
     /// Commands that have no reply yet, oldest first.
     pending: VecDeque<Expect>,
     state: State,
+    /// Of the message that is asked for.
+    form: Form,
     encryption: Encryption,
     extensions: Extensions,
     /// Of those for our secret, what is offered and has not been tried.
@@ -271,6 +292,7 @@ impl Session {
             out: Vec::new(),
             pending: VecDeque::from([Expect::Banner]),
             state: State::Talking,
+            form: Form::Dots,
             encryption,
             extensions: Extensions::default(),
             mechanisms: VecDeque::new(),
@@ -292,7 +314,7 @@ impl Session {
                 None => unreachable!("a talking session waits for at least one reply"),
             },
             State::WantTls => Step::StartTls,
-            State::WantBody => Step::Body,
+            State::WantBody => Step::Body(self.form),
             State::Ready => Step::Ready,
             State::Over => Step::Over,
         }
@@ -328,18 +350,32 @@ impl Session {
 
     /// The message and its final dot are written.
     pub fn body_sent(&mut self) {
-        if self.state == State::WantBody {
-            self.pending.push_back(Expect::FinalDot);
-            self.state = State::Talking;
+        if self.state != State::WantBody {
+            return;
         }
+        match self.form {
+            Form::Dots => self.pending.push_back(Expect::FinalDot),
+            // BDAT stands behind the other commands already.
+            Form::Chunk => {}
+        }
+        self.state = State::Talking;
+    }
+
+    /// Whether the peer may have the whole message, though it has not answered all that came before it.
+    fn message_is_out(&self) -> bool {
+        self.state == State::Talking && self.pending.contains(&Expect::FinalDot)
     }
 
     /// The connection ended. Between the greeting and QUIT nothing is settled by that but what has
     /// been answered.
     pub fn lost(&mut self, words: &str) {
         let (failure, what) = match (self.state, self.pending.front()) {
-            (State::WantBody, _) => (Failure::Lost, "the message was sent whole"),
-            (_, Some(Expect::FinalDot)) => (Failure::LostAfterBody, Wait::FinalDot.words()),
+            (State::WantBody, None | Some(Expect::FinalDot)) => {
+                (Failure::Lost, "the message was sent whole")
+            }
+            (_, Some(_)) if self.message_is_out() => {
+                (Failure::LostAfterBody, Wait::FinalDot.words())
+            }
             (_, Some(other)) => (Failure::Lost, other.wait().words()),
             (_, None) => (Failure::Lost, "anything was asked"),
         };
@@ -385,7 +421,8 @@ impl Session {
     pub fn phase(&self) -> Phase {
         match (self.state, self.pending.front()) {
             (State::WantTls, _) => Phase::Starttls,
-            (State::WantBody, _) => Phase::Body,
+            (State::WantBody, None) => Phase::Body,
+            (_, Some(_)) if self.message_is_out() => Phase::Body,
             (_, Some(expect)) => expect.wait().phase(),
             (_, None) => Phase::Quit,
         }
@@ -396,6 +433,10 @@ impl Session {
         // What has not been written yet cannot have been answered: were this taken for the answer, each
         // later reply would be counted for the command after its own, up to a message that was never taken.
         if !self.out.is_empty() {
+            return self.unasked(reply);
+        }
+        // Nor can a message that has not been written whole.
+        if self.state == State::WantBody && self.pending.front() == Some(&Expect::FinalDot) {
             return self.unasked(reply);
         }
         let Some(expect) = self.pending.pop_front() else {
@@ -537,6 +578,11 @@ impl Session {
         if self.pending.front() == Some(&Expect::Quit) {
             return self.over(End::Quit);
         }
+        // Wherever it breaks off then, nobody knows whether the message was taken.
+        let phase = match self.message_is_out() {
+            true => Phase::Body,
+            false => phase,
+        };
         self.abandon(&Outcome::Failed {
             phase,
             failure,

@@ -98,7 +98,7 @@ fn many_recipients_are_sent_in_groups_that_fit_a_window() {
             Step::Read(Wait::Mail | Wait::Rcpt) => {
                 session.receive(&b"250 ok\r\n".repeat(commands));
             }
-            Step::Body => {
+            Step::Body(Form::Dots) => {
                 session.body_sent();
                 session.receive(b"250 done\r\n");
                 break;
@@ -127,6 +127,7 @@ fn setup() -> Setup {
         login: None,
         clear_auth: ClearAuth::Never,
         pipelining: Pipelining::WhereOffered,
+        chunking: Chunking::WhereItPays,
     }
 }
 
@@ -216,7 +217,8 @@ impl Play {
         let step = self.session.step();
         match wanted {
             "[tls]" if step == Step::StartTls => self.session.tls_started(),
-            "[body]" if step == Step::Body => self.session.body_sent(),
+            "[body]" if step == Step::Body(Form::Dots) => self.session.body_sent(),
+            "[chunk]" if step == Step::Body(Form::Chunk) => self.session.body_sent(),
             text => {
                 let said = self.written.pop_front();
                 if said.as_deref() != Some(text) {
@@ -231,7 +233,7 @@ impl Play {
         let step = self.session.step();
         match what.strip_prefix("send ") {
             // The body is being written while the line breaks: nothing to do for the driver.
-            None if what == "body" && step == Step::Body => return Ok(()),
+            None if what == "body" && matches!(step, Step::Body(_)) => return Ok(()),
             None if what == "quit" => self.session.quit(),
             None => return Err("the driver can send, quit or be at its body".to_owned()),
             Some(_) if step != Step::Ready => return Err(format!("not ready but {step:?}")),
@@ -301,6 +303,7 @@ fn set_up(setup: &mut Setup, line: &str) {
             "tls=require" => setup.tls = TlsPlan::Require,
             "tls=on" => setup.tls = TlsPlan::AlreadyOn,
             "pipelining=never" => setup.pipelining = Pipelining::Never,
+            "chunking=never" => setup.chunking = Chunking::Never,
             "clear-auth=allowed" => setup.clear_auth = ClearAuth::Allowed,
             "login" => {
                 setup.login = Some(Login {

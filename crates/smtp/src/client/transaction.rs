@@ -1,7 +1,7 @@
 //! One mail transaction of the client: MAIL, RCPT, DATA, the final dot, and what became of each
 //! recipient.
 
-use super::{Expect, Pipelining, Session, State};
+use super::{Chunking, Expect, Form, Pipelining, Session, State};
 use crate::address::ReversePath;
 use crate::envelope::{BodyType, Notify, Recipient, Ret, Utf8, Wanted};
 use crate::extension::{Extensions, Offered, Size};
@@ -72,6 +72,8 @@ enum Data {
 /// A group of commands is written before its replies are read, so both groups and replies must fit
 /// into what lies between (RFC 2920 section 3.1): a full group has about 60 commands.
 const GROUP_BYTES_MAX: usize = 4096;
+/// A message of so many bytes is written before any reply is read: it fits into what lies between, too.
+const CHUNK_BYTES_MAX: u64 = 16 * 1024;
 
 impl Session {
     /// Begins a transaction. Only when [`super::Step::Ready`]: on a session that has ended meanwhile it does
@@ -172,10 +174,25 @@ impl Session {
             }
         }
         if pipelines && running.sent == running.transaction.recipients.len() {
-            self.say("DATA", Expect::Data);
+            match self.chunk_pays(running.transaction.size) {
+                Some(size) => {
+                    self.say(&format!("BDAT {size} LAST"), Expect::FinalDot);
+                    (self.state, self.form) = (State::WantBody, Form::Chunk);
+                }
+                None => self.say("DATA", Expect::Data),
+            }
             running.data = Data::Sent;
         }
         self.running = Some(running);
+    }
+
+    /// The size of the one chunk that the message goes in, where it does.
+    fn chunk_pays(&self, size: u64) -> Option<u64> {
+        let offered = self.extensions.chunking == Offered::Yes;
+        match self.setup.chunking {
+            Chunking::WhereItPays if offered && size <= CHUNK_BYTES_MAX => Some(size),
+            Chunking::WhereItPays | Chunking::Never => None,
+        }
     }
 
     pub(super) fn transaction_answered(&mut self, expect: Expect, reply: Reply) {
@@ -197,7 +214,12 @@ impl Session {
                 // The reply to the final dot speaks for all accepted recipients and for no other
                 // (RFC 5321 section 4.2.5).
                 self.settle_rest_with(Phase::Body, &reply);
-                return self.finish();
+                return match (self.form, reply.class()) {
+                    // Only DATA's end is the transaction's, too: a server that has refused BDAT, for want of
+                    // recipients above all, may wait for the next one.
+                    (Form::Chunk, ReplyClass::Transient | ReplyClass::Permanent) => self.reset(),
+                    (Form::Dots | Form::Chunk, _) => self.finish(),
+                };
             }
             (Expect::Mail, ReplyClass::Intermediate) => return self.wrong(Phase::Mail, &reply),
             (Expect::Mail, ReplyClass::Positive) => {}
@@ -276,7 +298,7 @@ impl Session {
             .as_ref()
             .is_some_and(|running| running.outcomes.iter().any(Option::is_none));
         if wanted {
-            self.state = State::WantBody;
+            (self.state, self.form) = (State::WantBody, Form::Dots);
         } else {
             // DATA was pipelined behind RCPTs that all failed, and the server took it: an empty
             // message to nobody (RFC 2920 section 3.1).

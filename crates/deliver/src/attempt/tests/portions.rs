@@ -127,3 +127,56 @@ async fn a_host_hears_of_no_more_domains_in_a_session_than_it_takes() {
     assert_eq!(scene.states(id).await, [State::Delivered]);
     scene.quit().await;
 }
+
+const CHUNKING: &str =
+    "S: 220 mx\nC: EHLO relay.example\nS: 250-mx\nS: 250-PIPELINING\nS: 250 CHUNKING\n";
+const IN_A_CHUNK: &str = "C: MAIL FROM:<a@s.example>\nC: RCPT TO:<b@r.example>\nC: BDAT 44 LAST\n\
+    C: [chunk 44]\n";
+
+#[tokio::test(start_paused = true)]
+async fn small_messages_go_in_one_group_with_their_commands_and_large_ones_with_data() {
+    let taken = "S: 250 ok\nS: 250 ok\nS: 250 taken\n";
+    let mut scene = Scene::new(vec![talk(&[
+        CHUNKING,
+        IN_A_CHUNK,
+        taken,
+        &to("a@s.example", "b@r.example"),
+        IN_A_CHUNK,
+        "S: 250 ok\nS: 450 4.2.0 later\nS: 554 no valid recipients\nC: RSET\nS: 250 ok\n",
+        BYE,
+    ])]);
+    let mut states = Vec::new();
+    for large in [false, true, false] {
+        let id = match large {
+            true => scene.accept_body(&["b@r.example"], super::large()).await,
+            false => scene.accept(&["b@r.example"]).await,
+        };
+        scene.work(id).await;
+        states.extend(scene.states(id).await);
+    }
+    assert_eq!(
+        states,
+        [State::Delivered, State::Delivered, State::Deferred]
+    );
+    scene.quit().await;
+    let bodies = scene.net.bodies();
+    assert!(bodies[0].ends_with("\r\n\r\nhello\r\n"), "{}", bodies[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replies_lost_behind_a_chunk_send_it_to_no_other_host_at_once() {
+    for end in [
+        "X: close\n",
+        "S: 250 ok\nX: close\n",
+        "S: 250 ok\nS: what?\nX: stay\n",
+        "X: stay\n",
+    ] {
+        let mut scene = Scene::new(vec![talk(&[CHUNKING, IN_A_CHUNK, end])]);
+        let id = scene.accept(&["b@r.example"]).await;
+        scene.work(id).await;
+        assert_eq!(scene.states(id).await, [State::Deferred], "{end}");
+        let last = scene.last_attempt(id).await;
+        assert_eq!(last.phase, relay_smtp::Phase::Body, "{end}");
+        assert_eq!(scene.net.dialled(), ["mx1.r.example"], "{end}");
+    }
+}

@@ -15,7 +15,7 @@ use relay_route::{Lookup, MxRecord, Resolver, RouteSettings, Router};
 use relay_schedule::{Dispatch, Reach, Report, SessionId, SiteId, SiteNews};
 use relay_smtp::envelope::Envelope;
 use relay_smtp::{Failure, Host, Mailbox, NextHop, QueueId, Recipient, ReversePath};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -176,6 +176,13 @@ async fn play<S: AsyncRead + AsyncWrite + Unpin>(
                     let read = stream.read_line(&mut body).await;
                     read.ok().filter(|count| *count > 0)?;
                 }
+                heard.lock().unwrap().bodies.push(body);
+            }
+            ("C:", chunk) if chunk.starts_with("[chunk ") => {
+                let bytes = chunk.trim_matches(|c: char| !c.is_ascii_digit());
+                let mut body = vec![0; bytes.parse().unwrap()];
+                stream.read_exact(&mut body).await.ok()?;
+                let body = String::from_utf8_lossy(&body).into_owned();
                 heard.lock().unwrap().bodies.push(body);
             }
             ("X:", "stay") => std::future::pending().await,
