@@ -19,9 +19,13 @@ pub(crate) async fn check(doctor: &Doctor, address: IpAddr, list: &str) -> Findi
         Lookup::Trouble(words) => return Finding::unknown(CHECK, &subject, &words),
     };
     let shown: Vec<String> = answers.iter().map(IpAddr::to_string).collect();
-    // Some lists answer so to resolvers that they do not serve: it says nothing of the address.
-    let refused =
-        |answer: &IpAddr| matches!(answer, IpAddr::V4(v4) if v4.octets().starts_with(&[127, 255]));
+    let begins = |answer: &IpAddr, with: &[u8]| match answer {
+        IpAddr::V4(v4) => v4.octets().starts_with(with),
+        IpAddr::V6(_) => false,
+    };
+    // Some lists answer 127.255 to resolvers that they do not serve; and what is not in 127/8 is no answer of a
+    // list (section 2.1) but of a resolver that finds everything. Neither says anything of the address.
+    let refused = |answer: &IpAddr| begins(answer, &[127, 255]) || !begins(answer, &[127]);
     if answers.iter().any(refused) {
         let found = format!("{list} does not answer our resolver ({})", shown.join(", "));
         let fix = "ask by a resolver of your own (dns.servers), not by a public one";
