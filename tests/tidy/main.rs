@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "doctor",
         &["smtp", "message", "config", "route", "sts", "deliver"],
     ),
+    ("tlsrpt", &["smtp", "message", "observe", "route", "sts"]),
     (
         "submission",
         &[
@@ -49,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "route",
             "sts",
             "oauth",
+            "tlsrpt",
             "observe",
         ],
     ),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use relay_policy::{Schedule, TlsRequirement};
@@ -67,7 +68,9 @@ pub(crate) fn config(
     };
     let blocklists: Vec<Domain> = root.section("doctor").value("blocklists", list(domain));
     let log = log(&root.section("log"), files);
+    let tls_rpt = tls_rpt(&root.section("tls_rpt"));
     let hostname = hostname?;
+    let tls_rpt = tls_rpt.named(hostname.to_ascii());
     let dsn = Dsn {
         from: dsn_from.unwrap_or_else(|| format!("postmaster@{hostname}")),
         copies_to,
@@ -84,6 +87,7 @@ pub(crate) fn config(
         dns,
         delivery,
         mta_sts,
+        tls_rpt,
         sources,
         routes,
         limits,
@@ -318,6 +322,43 @@ fn mta_sts(table: &Section<'_>) -> MtaSts {
             false => MtaStsUse::Off,
         },
         port: table.value("port", count),
+    }
+}
+
+/// As written; what is left out comes from the hostname.
+struct TlsRptWritten {
+    enabled: TlsRptUse,
+    organization: Option<String>,
+    contact: Option<String>,
+    from: Option<String>,
+    spread: Duration,
+}
+
+fn tls_rpt(table: &Section<'_>) -> TlsRptWritten {
+    TlsRptWritten {
+        enabled: match table.value("enabled", truth) {
+            true => TlsRptUse::On,
+            false => TlsRptUse::Off,
+        },
+        organization: table.optional("organization", text),
+        contact: table.optional("contact", text),
+        from: table.optional("from", mailbox),
+        spread: table.value("spread", duration),
+    }
+}
+
+impl TlsRptWritten {
+    fn named(self, hostname: String) -> TlsRpt {
+        let from = self
+            .from
+            .unwrap_or_else(|| format!("postmaster@{hostname}"));
+        TlsRpt {
+            enabled: self.enabled,
+            organization: self.organization.unwrap_or(hostname),
+            contact: self.contact.unwrap_or_else(|| from.clone()),
+            from,
+            spread: self.spread,
+        }
     }
 }
 

@@ -79,6 +79,11 @@ pub const SECTIONS: &[Section] = &[
         doc: "Policies by which domains ask for TLS (RFC 8461), read over HTTPS.",
     },
     Section {
+        name: "tls_rpt",
+        doc: "Daily reports to domains that ask for them, of what the TLS of our sessions with them came to \
+              (RFC 8460). They go out in your name, to strangers, so they are off unless you want them.",
+    },
+    Section {
         name: "source[]",
         doc: "The addresses of this machine that mail goes out from; one table for each. Without any: \
               those of delivery.source_addresses, else the kernel chooses. A message that was greylisted \
@@ -673,6 +678,46 @@ pub const OPTIONS: &[Row] = &[
         Default::Is("443"),
         "8443",
         "The port of policy hosts. Anything but 443 is for tests. A change needs a restart.",
+    ),
+    built(
+        "tls_rpt.enabled",
+        Kind::Truth,
+        Default::Is("false"),
+        "true",
+        "Whether TLS results are kept, and reported. A change of this table needs a restart.",
+    ),
+    built(
+        "tls_rpt.organization",
+        Kind::Text,
+        Default::Otherwise("`hostname`"),
+        "\"Example Ltd\"",
+        "Who reports, in words.",
+    ),
+    built(
+        "tls_rpt.contact",
+        Kind::Text,
+        Default::Otherwise("`tls_rpt.from`"),
+        "\"postmaster@example.com\"",
+        "Where those who get a report may ask.",
+    ),
+    built(
+        "tls_rpt.from",
+        Kind::Mailbox,
+        Default::Otherwise("postmaster at `hostname`"),
+        "\"tls-reports@example.com\"",
+        "The From of reports by mail; receivers want a DKIM signature of its domain. Their reverse-path is \
+         always empty.",
+    ),
+    built(
+        "tls_rpt.spread",
+        Kind::Duration {
+            least: Duration::ZERO,
+            most: seconds(12 * HOUR),
+        },
+        Default::Is("\"4h\""),
+        "\"8h\"",
+        "The reports of a day go out within this time after midnight (UTC), each domain's at a moment of its \
+         own.",
     ),
     built(
         "source[].address",

@@ -28,6 +28,7 @@ pub struct Config {
     pub dns: Dns,
     pub delivery: Delivery,
     pub mta_sts: MtaSts,
+    pub tls_rpt: TlsRpt,
     /// Local addresses to send from: those of `[[source]]`, then those of `delivery.source_addresses`.
     pub sources: Vec<SourceAddress>,
     pub routes: Vec<Route>,
@@ -263,6 +264,24 @@ pub struct MtaSts {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MtaStsUse {
+    On,
+    Off,
+}
+
+/// `[tls_rpt]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsRpt {
+    pub enabled: TlsRptUse,
+    pub organization: String,
+    pub contact: String,
+    /// Default `postmaster@HOSTNAME`.
+    pub from: String,
+    /// Default 4 h.
+    pub spread: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsRptUse {
     On,
     Off,
 }

@@ -78,6 +78,11 @@ impl Dane {
         format!("_{}._tcp.{}", self.port, self.base)
     }
 
+    /// The records as text, for reports: `3 1 1 0a1b...`.
+    pub fn in_words(&self) -> Vec<String> {
+        self.records.iter().map(in_words).collect()
+    }
+
     fn with_usage(&self, usage: u8) -> impl Iterator<Item = &TlsaRecord> {
         self.records
             .iter()
@@ -111,6 +116,16 @@ fn names(record: &TlsaRecord, certificate: &[u8]) -> bool {
         BY_SHA256 => record.data == digest(&SHA256, selected).as_ref(),
         _ => record.data == digest(&SHA512, selected).as_ref(),
     }
+}
+
+/// One record as DNS tools show it.
+pub fn in_words(record: &TlsaRecord) -> String {
+    let data: String = record
+        .data
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{} {data}", in_short(record))
 }
 
 /// `3 1 1`

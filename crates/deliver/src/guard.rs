@@ -6,12 +6,13 @@ use std::sync::Arc;
 use relay_policy::TlsRequirement;
 use relay_route::{Candidate, Tlsa};
 use relay_smtp::{Failure, NextHop, Phase};
-use relay_sts::Mode;
+use relay_sts::{Found, Mode};
 
-use crate::dane::Dane;
+use crate::dane::{self, Dane};
 use crate::open::Refusal;
 use crate::settle::Said;
 use crate::tls::Check;
+use crate::tls_report::{Applied, By};
 use crate::world::World;
 
 /// What is asked of one host, by one next hop.
@@ -48,40 +49,69 @@ pub(crate) struct Wants {
     pub wish: Wish,
 }
 
-impl Guard {
+/// What is asked of one host, and by whose word.
+pub(crate) struct Guarded {
+    pub applied: Applied,
     /// Err: this host must not be used now.
-    pub async fn of(world: &World, candidate: &Candidate, wants: &Wants) -> Result<Guard, Refusal> {
-        let Wants {
-            hop,
-            requirement,
-            wish,
-        } = wants;
-        let least = match requirement {
+    pub guard: Result<Guard, Refusal>,
+}
+
+impl Guarded {
+    fn new(by: By, guard: Result<Guard, Refusal>) -> Guarded {
+        Guarded {
+            applied: Applied::by(by),
+            guard,
+        }
+    }
+
+    pub async fn of(world: &World, candidate: &Candidate, wants: &Wants) -> Guarded {
+        let hop = &wants.hop;
+        let least = match wants.requirement {
             // The author's word against what the recipients' side publishes, not against the operator's.
-            TlsRequirement::Opportunistic if *wish == Wish::Delivered => {
-                return Ok(Guard::IfOffered);
+            TlsRequirement::Opportunistic if wants.wish == Wish::Delivered => {
+                return Guarded::new(By::Ourselves, Ok(Guard::IfOffered));
             }
-            TlsRequirement::None => return Ok(Guard::Clear),
+            TlsRequirement::None => return Guarded::new(By::Ourselves, Ok(Guard::Clear)),
             // The operator wants public authorities: TLSA records are not asked for.
-            TlsRequirement::Verify => return Ok(Guard::Named),
+            TlsRequirement::Verify => return Guarded::new(By::Ourselves, Ok(Guard::Named)),
             TlsRequirement::Opportunistic => Guard::IfOffered,
             TlsRequirement::Require => Guard::Encrypted,
             TlsRequirement::Dane => {
-                return match dane(world, hop, candidate).await? {
-                    Published::Usable(dane) => Ok(Guard::Dane(dane)),
-                    Published::Unusable | Published::Nothing => Err(missing(candidate)),
+                return match dane(world, hop, candidate).await {
+                    Published::Usable(dane) => Guarded::dane(dane),
+                    Published::Unusable(by) => Guarded::new(by, Err(missing(candidate))),
+                    Published::Nothing => Guarded::new(By::Nobody, Err(missing(candidate))),
+                    Published::Unknown(by, refusal) => Guarded::new(by, Err(refusal)),
                 };
             }
         };
-        Ok(match dane(world, hop, candidate).await? {
-            Published::Usable(dane) => Guard::Dane(dane),
+        let mut guarded = match dane(world, hop, candidate).await {
+            Published::Usable(dane) => Guarded::dane(dane),
+            Published::Unknown(by, refusal) => Guarded::new(by, Err(refusal)),
             // DANE goes before, and where its records are of no use the policy may still ask for more
             // than encryption (RFC 8461 section 2).
-            Published::Unusable => sts(world, hop, candidate, Guard::Encrypted).await?,
-            Published::Nothing => sts(world, hop, candidate, least).await?,
-        })
+            Published::Unusable(by) => {
+                let guarded = sts(world, hop, candidate, Guard::Encrypted).await;
+                match guarded.applied.by {
+                    By::Nobody => Guarded::new(by, guarded.guard),
+                    By::Ourselves | By::Dane(_) | By::BadTlsa { .. } | By::Sts(_) => guarded,
+                }
+            }
+            Published::Nothing => sts(world, hop, candidate, least).await,
+        };
+        // Where it was not for the policy to say, there is nothing to report either.
+        if wants.wish == Wish::Delivered {
+            guarded.applied = Applied::by(By::Ourselves);
+        }
+        guarded
     }
 
+    fn dane(dane: Arc<Dane>) -> Guarded {
+        Guarded::new(By::Dane(Arc::clone(&dane)), Ok(Guard::Dane(dane)))
+    }
+}
+
+impl Guard {
     /// Whether a session that was opened for `self` will do for `other`.
     pub fn covers(&self, other: &Guard) -> bool {
         match other {
@@ -113,50 +143,64 @@ enum Published {
     Usable(Arc<Dane>),
     /// There are some, and none that this version knows: TLS is required, without a check (RFC 7672
     /// section 2.2).
-    Unusable,
+    Unusable(By),
     Nothing,
+    /// There may be some: the host must not be used now.
+    Unknown(By, Refusal),
 }
 
-async fn dane(world: &World, hop: &NextHop, candidate: &Candidate) -> Result<Published, Refusal> {
+async fn dane(world: &World, hop: &NextHop, candidate: &Candidate) -> Published {
     let domain = match hop {
         NextHop::Domain(domain) => Some(domain.to_ascii()),
         NextHop::Address(_) | NextHop::Relay(_) => None,
     };
     match world.router.tlsa(hop, candidate).await {
-        Tlsa::None => Ok(Published::Nothing),
+        Tlsa::None => Published::Nothing,
         Tlsa::Found { base, records } => {
-            let dane = Dane::of(&base, candidate.port, records, domain.as_deref());
-            Ok(dane.map_or(Published::Unusable, |dane| {
-                Published::Usable(Arc::new(dane))
-            }))
+            let words = records.iter().map(dane::in_words).collect();
+            match Dane::of(&base, candidate.port, records, domain.as_deref()) {
+                Some(dane) => Published::Usable(Arc::new(dane)),
+                None => Published::Unusable(By::BadTlsa {
+                    base,
+                    records: words,
+                }),
+            }
         }
         Tlsa::Trouble(words) => {
-            let words = format!(
-                "whether {} has TLSA records is not known: {words}",
-                candidate.host
-            );
-            Err(refusal(candidate, Failure::TlsaTrouble, words))
+            let host = &candidate.host;
+            let words = format!("whether {host} has TLSA records is not known: {words}");
+            let by = By::BadTlsa {
+                base: host.clone(),
+                records: Vec::new(),
+            };
+            Published::Unknown(by, refusal(candidate, Failure::TlsaTrouble, words))
         }
     }
 }
 
 /// What the recipients' domain asks for; `least` without a policy.
-async fn sts(
-    world: &World,
-    hop: &NextHop,
-    candidate: &Candidate,
-    least: Guard,
-) -> Result<Guard, Refusal> {
+async fn sts(world: &World, hop: &NextHop, candidate: &Candidate, least: Guard) -> Guarded {
     // A relay was chosen by the operator, an address by the sender: neither by MX records that could
     // be forged.
     let (Some(sts), NextHop::Domain(domain)) = (&world.sts, hop) else {
-        return Ok(least);
+        return Guarded::new(By::Nobody, Ok(least));
     };
     let domain = domain.to_ascii();
-    let Some(policy) = sts.policy(&domain, world.clock.now()).await else {
-        return Ok(least);
+    let policy = match sts.policy(&domain, world.clock.now()).await {
+        Found::Policy(policy) => policy,
+        Found::Nothing => return Guarded::new(By::Nobody, Ok(least)),
+        Found::Unreadable(trouble) => {
+            return Guarded {
+                applied: Applied {
+                    by: By::Nobody,
+                    trouble: Some(trouble),
+                },
+                guard: Ok(least),
+            };
+        }
     };
-    match policy.mode {
+    let guard = match policy.mode {
+        Mode::None => return Guarded::new(By::Nobody, Ok(least)),
         Mode::Enforce if policy.names(&candidate.host) => Ok(Guard::Sts),
         Mode::Enforce => {
             let words = format!(
@@ -166,8 +210,10 @@ async fn sts(
             );
             Err(refusal(candidate, Failure::StsHost, words))
         }
-        Mode::Testing | Mode::None => Ok(least),
-    }
+        // What would have failed is reported, and the mail goes (RFC 8461 section 5).
+        Mode::Testing => Ok(least),
+    };
+    Guarded::new(By::Sts(policy), guard)
 }
 
 fn missing(candidate: &Candidate) -> Refusal {

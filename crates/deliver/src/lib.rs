@@ -30,6 +30,7 @@ pub mod sign;
 mod signed;
 mod suppress;
 pub mod tls;
+mod tls_report;
 pub mod trace;
 mod verp;
 mod wire;

@@ -14,6 +14,7 @@ use relay_route::next_hop::TlsStart;
 use relay_schedule::SourceChoice;
 use relay_smtp::client::{Chunking, ClearAuth, End, Pipelining, Setup, TlsPlan};
 use relay_smtp::{Failure, NextHop, Phase};
+use relay_tlsrpt::ResultType;
 use rustls_pki_types::ServerName;
 use tokio::time::timeout;
 
@@ -21,7 +22,8 @@ use crate::dial::{Stream, is_private};
 use crate::guard::Guard;
 use crate::login::{Credentials, credentials};
 use crate::settle::Said;
-use crate::tls::TlsError;
+use crate::tls::{Agreed, Check, TlsError};
+use crate::tls_report::{Applied, Fault, Measured};
 use crate::trace::{Tap, Watched};
 use crate::wire::{Pause, Wire};
 use crate::world::World;
@@ -87,6 +89,8 @@ pub(crate) struct Target<'a> {
     pub candidate: &'a Candidate,
     pub address: SocketAddr,
     pub guard: Guard,
+    /// By whose word.
+    pub applied: Applied,
     /// The local address, from [`source_for`].
     pub source: Option<IpAddr>,
     /// Where somebody watches.
@@ -145,8 +149,10 @@ impl Target<'_> {
 
     async fn open_as(&self, login: Option<&Credentials<'_>>) -> Result<Peer, Refusal> {
         let plan = self.plan();
-        match (self.open_with(plan, login).await, plan) {
-            (Ok(peer), _) => Ok(peer),
+        let opened = self.open_with(plan, login).await;
+        self.note(plan, &opened);
+        match (opened, plan) {
+            (Ok(opened), _) => Ok(opened.peer),
             (Err(OpenError::Refused(refusal)), _) => Err(refusal),
             (Err(OpenError::Tls(error)), TlsPlan::IfOffered) => {
                 let host = self.host_text();
@@ -154,14 +160,46 @@ impl Target<'_> {
                 self.world
                     .tls
                     .remember_plain(&self.candidate.host, self.world.clock.now());
-                self.open_with(TlsPlan::Never, login)
-                    .await
-                    .map_err(|error| self.refusal_of(error))
+                match self.open_with(TlsPlan::Never, login).await {
+                    Ok(opened) => Ok(opened.peer),
+                    Err(error) => Err(self.refusal_of(error)),
+                }
             }
             (
                 Err(error @ OpenError::Tls(_)),
                 TlsPlan::Never | TlsPlan::Require | TlsPlan::AlreadyOn,
             ) => Err(self.refusal_of(error)),
+        }
+    }
+
+    /// For the reports. A session that was never to have TLS, or that failed for another reason, is none.
+    fn note(&self, plan: TlsPlan, opened: &Result<Opened, OpenError>) {
+        if plan == TlsPlan::Never {
+            return;
+        }
+        let measured = Measured {
+            world: self.world,
+            hop: self.hop,
+            applied: &self.applied,
+            host: &self.candidate.host,
+            address: Some(self.address),
+            source: self.source,
+        };
+        match opened {
+            Ok(opened) if opened.peer.tls.is_none() => measured.note(Some(Fault {
+                result: ResultType::StarttlsNotSupported,
+                words: "STARTTLS is not offered".to_owned(),
+            })),
+            Ok(opened) => {
+                let unnamed = self.applied.unnamed(&self.candidate.host);
+                measured.note(unnamed.or_else(|| opened.observed.clone()));
+            }
+            Err(OpenError::Tls(error)) => measured.note(Some(Fault {
+                result: error.result,
+                words: error.words.clone(),
+            })),
+            Err(OpenError::Refused(refusal)) if refusal.tls.is_some() => measured.note(None),
+            Err(OpenError::Refused(refusal)) => measured.note_refusal(refusal),
         }
     }
 
@@ -185,7 +223,7 @@ impl Target<'_> {
         &self,
         plan: TlsPlan,
         login: Option<&Credentials<'_>>,
-    ) -> Result<Peer, OpenError> {
+    ) -> Result<Opened, OpenError> {
         self.tap.tell(|tap| {
             tap.connection(match self.source {
                 Some(source) => format!("to {} from {source}", self.called()),
@@ -194,10 +232,11 @@ impl Target<'_> {
         });
         let mut stream = self.dial().await?;
         let mut tls = None;
+        let mut observed = None;
         if plan == TlsPlan::AlreadyOn {
             let (encrypted, agreed) = self.handshake(stream).await.map_err(OpenError::Tls)?;
-            self.tap.tell(|tap| tap.connection(agreed.clone()));
-            (stream, tls) = (encrypted, Some(agreed));
+            self.tap.tell(|tap| tap.connection(agreed.words.clone()));
+            (stream, tls, observed) = (encrypted, Some(agreed.words), agreed.observed);
         }
         let timeouts = self.config.delivery.timeouts.clone();
         let setup = self.setup(plan, login);
@@ -208,7 +247,7 @@ impl Target<'_> {
                 Pause::StartTls => {
                     let handshake = wire.encrypt(|stream| self.handshake(stream));
                     let (encrypted, agreed) = handshake.await.map_err(OpenError::Tls)?;
-                    (wire, tls) = (encrypted, Some(agreed));
+                    (wire, tls, observed) = (encrypted, Some(agreed.words), agreed.observed);
                 }
                 Pause::Over => return Err(OpenError::Refused(self.refusal_by(&wire, tls))),
             }
@@ -218,7 +257,7 @@ impl Target<'_> {
             (Some(_), Guard::Clear | Guard::IfOffered | Guard::Encrypted) => Guard::Encrypted,
             (Some(_), Guard::Named | Guard::Sts | Guard::Dane(_)) => self.guard.clone(),
         };
-        Ok(Peer {
+        let peer = Peer {
             wire,
             host: self.candidate.host.clone(),
             address: self.address,
@@ -228,7 +267,8 @@ impl Target<'_> {
             candidate: self.candidate.clone(),
             messages: 0,
             domains: BTreeSet::new(),
-        })
+        };
+        Ok(Opened { peer, observed })
     }
 
     /// The sender of a message chooses its recipients' domains, and so whose MX records are asked:
@@ -278,7 +318,7 @@ impl Target<'_> {
     async fn handshake(
         &self,
         stream: Box<dyn Stream>,
-    ) -> Result<(Box<dyn Stream>, String), TlsError> {
+    ) -> Result<(Box<dyn Stream>, Agreed), TlsError> {
         let literal = ServerName::IpAddress(self.address.ip().into());
         let name = match &self.guard {
             // The base domain of the records, which aliases may have led to (RFC 7672 section 8.1).
@@ -292,12 +332,16 @@ impl Target<'_> {
             false => ServerName::try_from(name.to_owned()).unwrap_or(literal),
         };
         let limit = self.config.delivery.timeouts.starttls;
-        let check = self.guard.check();
+        let check = match self.guard.check() {
+            Check::Nothing if self.applied.is_testing() => Check::Observed,
+            check => check,
+        };
         let handshake = self.world.tls.handshake(stream, name, &check);
         timeout(limit, handshake).await.unwrap_or_else(|_| {
             Err(TlsError {
                 failure: Failure::TlsHandshake,
                 words: format!("TLS handshake: not finished within {} s", limit.as_secs()),
+                result: ResultType::ValidationFailure,
             })
         })
     }
@@ -364,6 +408,12 @@ impl Target<'_> {
             tls,
         }
     }
+}
+
+struct Opened {
+    peer: Peer,
+    /// Of its certificate, where that was only looked at.
+    observed: Option<Fault>,
 }
 
 enum OpenError {

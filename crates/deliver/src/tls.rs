@@ -2,25 +2,31 @@
 //! memory of hosts whose TLS does not work.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use relay_smtp::Failure;
+use relay_tlsrpt::ResultType;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
 
 use crate::dane::{Dane, DaneVerifier};
 use crate::dial::Stream;
+use crate::tls_report::Fault;
 
 /// Made once; holds the configurations and what was learned about hosts.
 pub struct TlsClient {
     unchecked: TlsConnector,
     checked: TlsConnector,
+    /// Of `checked`.
+    verifier: Arc<dyn ServerCertVerifier>,
     provider: Arc<CryptoProvider>,
     plain: Mutex<PlainHosts>,
 }
@@ -36,6 +42,16 @@ pub enum Check {
     Sts,
     /// What the host's TLSA records name (RFC 7672).
     Dane(Arc<Dane>),
+    /// As `Nothing`; what `Sts` would have said is noted, for a policy in testing.
+    Observed,
+}
+
+/// A handshake that did.
+pub struct Agreed {
+    /// For people: `TLSv1.3 TLS13_AES_256_GCM_SHA384, DANE 3 1 1`.
+    pub words: String,
+    /// What was wrong with the certificate, where it was only observed.
+    pub(crate) observed: Option<Fault>,
 }
 
 /// A failed handshake, with words for the operator.
@@ -43,6 +59,8 @@ pub enum Check {
 pub struct TlsError {
     pub failure: Failure,
     pub words: String,
+    /// The same for reports.
+    pub result: ResultType,
 }
 
 /// The system's trusted roots, and those of this PEM.
@@ -70,23 +88,28 @@ impl TlsClient {
         };
         Ok(TlsClient {
             unchecked: connector(&provider, unchecked)?,
-            checked: connector(&provider, checked)?,
+            checked: connector(&provider, Arc::clone(&checked))?,
+            verifier: checked,
             provider,
             plain: Mutex::new(PlainHosts::default()),
         })
     }
 
-    /// The handshake. Returns the encrypted stream and what was agreed, for people:
-    /// `TLSv1.3 TLS13_AES_256_GCM_SHA384`. The time-out is the caller's.
+    /// The handshake. The time-out is the caller's.
     pub async fn handshake(
         &self,
         stream: Box<dyn Stream>,
         name: ServerName<'static>,
         check: &Check,
-    ) -> Result<(Box<dyn Stream>, String), TlsError> {
+    ) -> Result<(Box<dyn Stream>, Agreed), TlsError> {
+        let observer = Arc::new(Observer::new(&self.verifier, &self.provider));
         let (connector, verifier) = match check {
             Check::Nothing => (self.unchecked.clone(), None),
             Check::Name | Check::Sts => (self.checked.clone(), None),
+            Check::Observed => {
+                let connector = connector(&self.provider, observer.clone());
+                (connector.map_err(handshake_failed)?, None)
+            }
             Check::Dane(dane) => {
                 // A configuration of its own, so that no session of another check is ever resumed.
                 let verifier = Arc::new(DaneVerifier::new(Arc::clone(dane), &self.provider));
@@ -100,13 +123,14 @@ impl TlsClient {
         };
         let agreed = describe(encrypted.get_ref().1);
         let record = verifier.as_ref().and_then(|verifier| verifier.matched());
-        let agreed = match (check, record) {
-            (Check::Nothing, _) | (Check::Dane(_), None) => agreed,
+        let words = match (check, record) {
+            (Check::Nothing | Check::Observed, _) | (Check::Dane(_), None) => agreed,
             (Check::Name, _) => format!("{agreed}, verified"),
             (Check::Sts, _) => format!("{agreed}, MTA-STS"),
             (Check::Dane(_), Some(record)) => format!("{agreed}, DANE {record}"),
         };
-        Ok((Box::new(encrypted), agreed))
+        let observed = observer.fault();
+        Ok((Box::new(encrypted), Agreed { words, observed }))
     }
 
     /// Whether the host's TLS failed within the last hour: then opportunistic sessions do without.
@@ -181,6 +205,7 @@ fn handshake_failed(words: String) -> TlsError {
     TlsError {
         failure: Failure::TlsHandshake,
         words,
+        result: ResultType::ValidationFailure,
     }
 }
 
@@ -189,23 +214,43 @@ fn in_words(error: &std::io::Error, check: &Check) -> TlsError {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let words = format!("TLS handshake: {error}");
-    match (tls, check) {
-        (Some(rustls::Error::InvalidCertificate(_)), Check::Dane(dane)) => TlsError {
+    let Some(rustls::Error::InvalidCertificate(wrong)) = tls else {
+        return handshake_failed(words);
+    };
+    match check {
+        Check::Dane(dane) => TlsError {
             failure: Failure::TlsaMismatch,
             words: format!(
                 "the certificate is none that {} names ({error})",
                 dane.owner()
             ),
+            result: ResultType::TlsaInvalid,
         },
-        (Some(rustls::Error::InvalidCertificate(_)), Check::Sts) => TlsError {
+        Check::Sts => TlsError {
             failure: Failure::StsCertificate,
             words,
+            result: result_of(wrong),
         },
-        (Some(rustls::Error::InvalidCertificate(_)), Check::Nothing | Check::Name) => TlsError {
+        Check::Nothing | Check::Name | Check::Observed => TlsError {
             failure: Failure::TlsCertificate,
             words,
+            result: result_of(wrong),
         },
-        (Some(_) | None, _) => handshake_failed(words),
+    }
+}
+
+/// What a report calls it (RFC 8460 section 4.3.1).
+fn result_of(wrong: &CertificateError) -> ResultType {
+    match wrong {
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => ResultType::CertificateExpired,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            ResultType::CertificateHostMismatch
+        }
+        // Unknown authorities, and whatever else is wrong with the chain.
+        _ => ResultType::CertificateNotTrusted,
     }
 }
 
@@ -247,6 +292,83 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Takes every certificate, and remembers what another would have said of it.
+#[derive(Debug)]
+struct Observer {
+    other: Arc<dyn ServerCertVerifier>,
+    anything: AnyCertificate,
+    said: OnceLock<rustls::Error>,
+}
+
+impl Observer {
+    fn new(other: &Arc<dyn ServerCertVerifier>, provider: &Arc<CryptoProvider>) -> Observer {
+        Observer {
+            other: Arc::clone(other),
+            anything: AnyCertificate(Arc::clone(provider)),
+            said: OnceLock::new(),
+        }
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        let error = self.said.get()?;
+        Some(Fault {
+            result: match error {
+                rustls::Error::InvalidCertificate(wrong) => result_of(wrong),
+                _ => ResultType::ValidationFailure,
+            },
+            words: error.to_string(),
+        })
+    }
+}
+
+impl ServerCertVerifier for Observer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.other.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        if let Err(error) = verified {
+            // Asked once for each handshake.
+            let _ = self.said.set(error);
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.anything
+            .verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.anything
+            .verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.anything.supported_verify_schemes()
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::dial::Stream;
 use crate::outgoing::Outgoing;
-use crate::tls::TlsError;
+use crate::tls::{Agreed, TlsError};
 use crate::trace::{Tap, Watched};
 
 /// A stream and the session that is held over it.
@@ -91,14 +91,14 @@ impl Wire {
     pub async fn encrypt<F>(
         self,
         handshake: impl FnOnce(Box<dyn Stream>) -> F,
-    ) -> Result<(Wire, String), TlsError>
+    ) -> Result<(Wire, Agreed), TlsError>
     where
-        F: Future<Output = Result<(Box<dyn Stream>, String), TlsError>>,
+        F: Future<Output = Result<(Box<dyn Stream>, Agreed), TlsError>>,
     {
         let shaken = handshake(self.stream).await;
         self.tap.tell(|tap| {
             tap.connection(match &shaken {
-                Ok((_, agreed)) => agreed.clone(),
+                Ok((_, agreed)) => agreed.words.clone(),
                 Err(error) => error.words.clone(),
             });
         });

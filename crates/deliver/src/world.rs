@@ -12,6 +12,7 @@ use relay_queue::Store;
 use relay_route::Router;
 use relay_sts::Sts;
 use relay_suppression::Suppressions;
+use relay_tlsrpt::Recorder;
 
 use crate::dial::Dialer;
 use crate::homes::Homes;
@@ -34,6 +35,8 @@ pub struct World {
     pub sts: Option<Arc<Sts>>,
     /// Access tokens for relays with a login.
     pub tokens: Tokens,
+    /// None: what the TLS of sessions comes to is not kept for reports.
+    pub tls_reports: Option<Recorder>,
     pub homes: Homes,
     pub hosts: HostMemory,
     pub scope: SharedScope,

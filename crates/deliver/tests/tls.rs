@@ -195,6 +195,7 @@ impl Scene {
             tls: TlsClient::with_roots(roots).unwrap(),
             sts: None,
             tokens: Default::default(),
+            tls_reports: None,
             homes: Default::default(),
             hosts: Default::default(),
             scope: Default::default(),

@@ -31,7 +31,10 @@ pub(crate) async fn examine(
         return findings;
     }
     let policy = match &doctor.sts {
-        Some(sts) => sts.policy(&name, patient.now).await,
+        Some(sts) => match sts.policy(&name, patient.now).await {
+            relay_sts::Found::Policy(policy) => Some(policy),
+            relay_sts::Found::Nothing | relay_sts::Found::Unreadable(_) => None,
+        },
         None => None,
     };
     findings.push(sts_finding(&name, policy.as_deref(), &hosts));

@@ -128,7 +128,7 @@ impl Doctor {
         }
         let name = match check {
             Check::Dane(dane) => dane.base(),
-            Check::Nothing | Check::Name | Check::Sts => &call.host,
+            Check::Nothing | Check::Name | Check::Sts | Check::Observed => &call.host,
         };
         let name = ServerName::try_from(name.to_owned())
             .unwrap_or(ServerName::IpAddress(call.address.ip().into()));
@@ -142,7 +142,7 @@ impl Doctor {
         match talk.hello(&call.hostname).await {
             Ok(_) => {
                 talk.bye().await;
-                Tls::Proved(agreed)
+                Tls::Proved(agreed.words)
             }
             Err(words) => Tls::Failed(format!("EHLO behind STARTTLS: {words}")),
         }

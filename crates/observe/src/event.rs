@@ -151,6 +151,20 @@ pub enum Event {
         /// By which it was judged; None: nothing follows from it, or it is a complaint.
         rule: Option<String>,
     },
+    /// A domain was told what its TLS came to (RFC 8460).
+    TlsReportSent {
+        domain: String,
+        to: String,
+        /// Sessions that did what was asked, and those that did not.
+        good: u64,
+        failed: u64,
+    },
+    /// It is tried again within a day.
+    TlsReportNotSent {
+        domain: String,
+        to: String,
+        reason: String,
+    },
     /// An address is not to be tried again.
     SuppressionAdded {
         recipient: String,
@@ -494,6 +508,17 @@ pub(crate) mod tests {
             Event::DsnNotSent {
                 of: id(),
                 recipient: text(),
+            },
+            Event::TlsReportSent {
+                domain: text(),
+                to: text(),
+                good: 1,
+                failed: 1,
+            },
+            Event::TlsReportNotSent {
+                domain: text(),
+                to: text(),
+                reason: text(),
             },
             Event::SuppressionAdded {
                 recipient: text(),

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     Refusals,
+    TlsFailures,
 }
 
 /// One of them as operators see it.
@@ -21,12 +22,20 @@ pub struct FamilyRow {
 }
 
 /// Every counter with labels, in the order of the enum.
-pub const FAMILIES: [FamilyRow; 1] = [FamilyRow {
-    family: Family::Refusals,
-    name: "relayd_queue_refusals_total",
-    help: "New mail and sessions that the queue did not take, by reason; the client keeps the message.",
-    labels: &["reason"],
-}];
+pub const FAMILIES: [FamilyRow; 2] = [
+    FamilyRow {
+        family: Family::Refusals,
+        name: "relayd_queue_refusals_total",
+        help: "New mail and sessions that the queue did not take, by reason; the client keeps the message.",
+        labels: &["reason"],
+    },
+    FamilyRow {
+        family: Family::TlsFailures,
+        name: "relayd_tls_failures_total",
+        help: "Delivery sessions whose TLS did not do what a policy asks for, or that had none, in the words of RFC 8460.",
+        labels: &["policy", "result"],
+    },
+];
 
 /// Series of one family; what comes beyond is counted as `other`.
 const SERIES_MAX: usize = 500;

@@ -237,6 +237,19 @@ pub(crate) fn line(event: &Event) {
             info!(target: "relayd", event = "dsn_not_sent", %of, recipient,
                 "no report: the message has no sender");
         }
+        Event::TlsReportSent {
+            domain,
+            to,
+            good,
+            failed,
+        } => {
+            info!(target: "relayd", event = "tls_report_sent", domain, to, good, failed,
+                "a domain was told of its TLS");
+        }
+        Event::TlsReportNotSent { domain, to, reason } => {
+            info!(target: "relayd", event = "tls_report_not_sent", domain, to, reason,
+                "a TLS report is tried again later");
+        }
         Event::SuppressionAdded {
             recipient,
             source,

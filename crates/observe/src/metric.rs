@@ -38,6 +38,8 @@ pub enum Metric {
     DeliverySeconds,
     DsnsQueued,
     DsnsNotSent,
+    TlsReportsSent,
+    TlsReportsNotSent,
     SuppressionsAdded,
     SuppressionsRemoved,
     SitesSlowed,
@@ -77,7 +79,7 @@ const fn row(metric: Metric, name: &'static str, help: &'static str) -> Row {
 }
 
 /// Every counter, in the order of the enum.
-pub const ROWS: [Row; 47] = [
+pub const ROWS: [Row; 49] = [
     row(
         Metric::ClientsConnected,
         "relayd_clients_connected_total",
@@ -192,6 +194,16 @@ pub const ROWS: [Row; 47] = [
         Metric::DsnsNotSent,
         "relayd_dsns_not_sent_total",
         "Bounces of messages with an empty reverse-path: nobody to tell.",
+    ),
+    row(
+        Metric::TlsReportsSent,
+        "relayd_tls_reports_sent_total",
+        "TLS reports (RFC 8460) queued as mail or posted.",
+    ),
+    row(
+        Metric::TlsReportsNotSent,
+        "relayd_tls_reports_failed_total",
+        "Tries to send a TLS report that failed.",
     ),
     row(
         Metric::SuppressionsAdded,
@@ -463,6 +475,8 @@ fn main_counter(event: &Event) -> (Metric, u64) {
         Event::RecipientDiscarded { .. } => (Metric::RecipientsDiscarded, 1),
         Event::DsnQueued { .. } => (Metric::DsnsQueued, 1),
         Event::DsnNotSent { .. } => (Metric::DsnsNotSent, 1),
+        Event::TlsReportSent { .. } => (Metric::TlsReportsSent, 1),
+        Event::TlsReportNotSent { .. } => (Metric::TlsReportsNotSent, 1),
         Event::SuppressionAdded { .. } => (Metric::SuppressionsAdded, 1),
         Event::ReportReceived { .. } => (Metric::ReportsReceived, 1),
         Event::SuppressionRemoved { .. } => (Metric::SuppressionsRemoved, 1),

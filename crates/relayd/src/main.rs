@@ -8,6 +8,7 @@ mod sandbox;
 mod settings;
 mod sockets;
 mod stop;
+mod tls_reports;
 mod wire;
 
 use std::path::PathBuf;

@@ -124,6 +124,7 @@ impl Reloader {
                 old.delivery.tls_roots != new.delivery.tls_roots,
             ),
             ("mta_sts", old.mta_sts != new.mta_sts),
+            ("tls_rpt", old.tls_rpt != new.tls_rpt),
             ("dns.trust_ad", old.dns.trust_ad != new.dns.trust_ad),
             ("log.history", old.log.history != new.log.history),
         ];

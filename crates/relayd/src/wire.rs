@@ -22,7 +22,7 @@ use relay_queue::disk::{DiskStore, Options};
 use relay_queue::{Limits, Message, Store};
 use relay_route::{AdBit, HickoryResolver, Resolver, Router};
 use relay_simulator::SimulatedNet;
-use relay_sts::{HttpsFetch, Sts};
+use relay_sts::{Https, HttpsFetch, Sts};
 use relay_submission::{Accepted, Reports, Understood};
 use relay_suppression::{List, Suppressions};
 use tokio::task::JoinHandle;
@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::reload::Reloader;
 use crate::settings::{Origin, Settings};
 use crate::stop::{GRACE, Signals, Wish};
-use crate::{memory, notify, sandbox, sockets};
+use crate::{memory, notify, sandbox, sockets, tls_reports};
 
 /// Why relayd could not start, or could not go on. Texts for people.
 #[derive(Debug, thiserror::Error)]
@@ -103,23 +103,35 @@ impl Running {
         let (resolver, dialer) = outside(&origin, &config, clock)?;
         let roots = relay_deliver::tls::roots(&settings.tls_roots);
         let tokens = tokens(&config, resolver.clone(), roots.clone())?;
-        let sts = policies(&config, resolver.clone(), roots.clone(), clock).await?;
+        let https = https(&config, resolver.clone(), roots.clone())?;
+        let sts = policies(&config, resolver.clone(), https.clone(), clock).await?;
         let doctor = Arc::new(Doctor {
             resolver: resolver.clone(),
             dialer: dialer.clone(),
             tls: TlsClient::with_roots(roots.clone()).map_err(StartError::System)?,
             sts: sts.clone(),
         });
+        let (tls_reports, report_days) = match tls_reports::open(&config).await? {
+            Some(kept) => {
+                let (recorder, days) = kept.apart();
+                (Some(recorder), Some(days))
+            }
+            None => (None, None),
+        };
         let world = Arc::new(World {
             clock,
             events: events.clone(),
             store: store.clone(),
             suppressions: suppressions.clone(),
-            router: Router::new(resolver, relay_deliver::run::route_settings(&config)),
+            router: Router::new(
+                resolver.clone(),
+                relay_deliver::run::route_settings(&config),
+            ),
             dialer,
             tls: TlsClient::with_roots(roots).map_err(StartError::System)?,
             sts,
             tokens,
+            tls_reports,
             homes: Default::default(),
             hosts: Default::default(),
             scope: Default::default(),
@@ -134,6 +146,17 @@ impl Running {
         let watchers = world.watchers.clone();
         let (delivery, dispatcher) = Delivery::start(world.clone(), rand::random());
         delivery.load().await;
+        if let Some(days) = report_days {
+            let parts = tls_reports::Parts {
+                clock,
+                events: events.clone(),
+                resolver,
+                https,
+                store: store.clone(),
+                delivery: delivery.clone(),
+            };
+            tls_reports::send_daily(&config, days, parts);
+        }
 
         let accepting = relay_submission::World::new(
             clock,
@@ -354,23 +377,32 @@ fn outside(origin: &Origin, config: &Config, clock: Clock) -> Result<Outside, St
     Ok((Arc::new(resolver), Arc::new(TcpDialer)))
 }
 
-/// MTA-STS, with what was kept of it in the state directory.
-async fn policies(
+/// For policies and reports. The sender of mail chooses the domains: what is private is as with MX records.
+fn https(
     config: &Config,
     resolver: Arc<dyn Resolver>,
     roots: rustls::RootCertStore,
-    clock: Clock,
-) -> Result<Option<Arc<Sts>>, StartError> {
-    if config.mta_sts.enabled == MtaStsUse::Off {
-        return Ok(None);
-    }
+) -> Result<Arc<Https>, StartError> {
     let private = config.delivery.private_addresses;
     let reach = move |address| match private {
         PrivateAddresses::Allowed => true,
         PrivateAddresses::Refused => !is_private(address),
     };
-    let fetch = HttpsFetch::new(resolver.clone(), roots, config.mta_sts.port, reach)
-        .map_err(StartError::System)?;
+    let https = Https::new(resolver, roots, reach).map_err(StartError::System)?;
+    Ok(Arc::new(https))
+}
+
+/// MTA-STS, with what was kept of it in the state directory.
+async fn policies(
+    config: &Config,
+    resolver: Arc<dyn Resolver>,
+    https: Arc<Https>,
+    clock: Clock,
+) -> Result<Option<Arc<Sts>>, StartError> {
+    if config.mta_sts.enabled == MtaStsUse::Off {
+        return Ok(None);
+    }
+    let fetch = HttpsFetch::new(https, config.mta_sts.port);
     let dir = config.state.dir.join("mta-sts");
     let open = move || Sts::open(Some(&dir), resolver, Arc::new(fetch), clock.now());
     let opened = tokio::task::spawn_blocking(open).await;

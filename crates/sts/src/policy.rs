@@ -11,6 +11,8 @@ pub struct Policy {
     mx: Vec<String>,
     /// How long it holds after it was read.
     pub max_age: Duration,
+    /// Its lines, as the domain wrote them.
+    lines: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +44,8 @@ impl Policy {
                 .ok_or_else(|| format!("line {}: no colon", number + 1))?;
             fields.take(key.trim(), value.trim())?;
         }
-        fields.policy()
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        fields.policy(lines.map(str::to_owned).collect())
     }
 
     /// Whether mail may go to this host.
@@ -61,6 +64,11 @@ impl Policy {
     /// The names of the hosts, as the policy has them.
     pub fn mx(&self) -> &[String] {
         &self.mx
+    }
+
+    /// As the domain wrote it, line by line: for reports (RFC 8460 section 4.4).
+    pub fn lines(&self) -> &[String] {
+        &self.lines
     }
 }
 
@@ -105,7 +113,7 @@ impl Fields {
         Ok(())
     }
 
-    fn policy(self) -> Result<Policy, String> {
+    fn policy(self, lines: Vec<String>) -> Result<Policy, String> {
         if self.version.as_deref() != Some("STSv1") {
             return Err("no version: STSv1".to_owned());
         }
@@ -118,6 +126,7 @@ impl Fields {
             mode,
             mx: self.mx,
             max_age: Duration::from_secs(max_age),
+            lines,
         })
     }
 }

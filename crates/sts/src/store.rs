@@ -12,6 +12,7 @@ use relay_route::{Lookup, Resolver};
 use crate::disk::{Disk, Kept};
 use crate::fetch::Fetch;
 use crate::policy::{Policy, id_of};
+use crate::trouble::{Trouble, Why};
 
 /// The policies of all domains.
 pub struct Sts {
@@ -28,8 +29,18 @@ pub struct Sts {
 #[derive(Default)]
 struct Known {
     policies: HashMap<String, Entry>,
-    /// Domains whose policy could not be read, and when that is tried again.
-    failed: HashMap<String, Timestamp>,
+    /// Domains whose policy could not be read, why, and when that is tried again.
+    failed: HashMap<String, (Trouble, Timestamp)>,
+}
+
+/// What holds for a domain now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    Policy(Arc<Policy>),
+    /// It publishes none.
+    Nothing,
+    /// It says that it has one, which could not be had: it counts as none.
+    Unreadable(Trouble),
 }
 
 #[derive(Clone, Debug)]
@@ -80,8 +91,8 @@ impl Sts {
         }
     }
 
-    /// The policy of a domain; None: it has none, or none that could be had.
-    pub async fn policy(self: &Arc<Sts>, domain: &str, now: Timestamp) -> Option<Arc<Policy>> {
+    /// The policy of a domain.
+    pub async fn policy(self: &Arc<Sts>, domain: &str, now: Timestamp) -> Found {
         let domain = domain.to_ascii_lowercase();
         let id = match self.resolver.txt(&format!("_mta-sts.{domain}")).await {
             Lookup::Found(records) => id_of(&records),
@@ -89,53 +100,63 @@ impl Sts {
         };
         let cached = self.cached(&domain, now);
         match (cached, id) {
-            (None, None) => None,
+            (None, None) => Found::Nothing,
             // Without the record, or with one that cannot be read, what holds still holds.
-            (Some(entry), None) => Some(entry.policy),
+            (Some(entry), None) => Found::Policy(entry.policy),
             (Some(entry), Some(id)) if entry.id == id => {
                 if now.duration_since(entry.fetched) > FRESH {
                     self.read_again(domain, id, now);
                 }
-                Some(entry.policy)
+                Found::Policy(entry.policy)
             }
-            (cached, Some(id)) => {
-                let read = self.read(&domain, &id, now).await;
-                read.or(cached.map(|entry| entry.policy))
-            }
+            (cached, Some(id)) => match (self.read(&domain, &id, now).await, cached) {
+                (Ok(policy), _) => Found::Policy(policy),
+                (Err(_), Some(entry)) => Found::Policy(entry.policy),
+                (Err(trouble), None) => Found::Unreadable(trouble),
+            },
         }
     }
 
     fn read_again(self: &Arc<Sts>, domain: String, id: String, now: Timestamp) {
         let sts = Arc::clone(self);
-        tokio::spawn(async move { sts.read(&domain, &id, now).await });
+        tokio::spawn(async move {
+            // What is wrong with it is in the log.
+            let _ = sts.read(&domain, &id, now).await;
+        });
     }
 
     /// Reads the policy of this id, unless another has done so meanwhile.
-    async fn read(&self, domain: &str, id: &str, now: Timestamp) -> Option<Arc<Policy>> {
+    async fn read(&self, domain: &str, id: &str, now: Timestamp) -> Result<Arc<Policy>, Trouble> {
         let hash = self.hasher.hash_one(domain);
         let place = usize::try_from(hash % TURNS as u64).unwrap_or_default();
-        let turn = self.turns.get(place)?.lock().await;
+        let turn = self.turns.get(place).expect("a remainder is a place");
+        let _turn = turn.lock().await;
         if let Some(entry) = self.cached(domain, now)
             && entry.id == id
             && now.duration_since(entry.fetched) <= FRESH
         {
-            return Some(entry.policy);
+            return Ok(entry.policy);
         }
-        if self.has_failed(domain, now) {
-            return None;
+        if let Some(trouble) = self.has_failed(domain, now) {
+            return Err(trouble);
         }
         let read = self.fetch.fetch(domain).await;
-        let policy = read.and_then(|text| Policy::parse(&text).map(|policy| (text, policy)));
-        let found = match policy {
-            Ok((text, policy)) => Some(self.keep(domain, id, text, policy, now)),
-            Err(words) => {
+        let policy = read.and_then(|text| match Policy::parse(&text) {
+            Ok(policy) => Ok((text, policy)),
+            Err(words) => Err(Trouble {
+                why: Why::Invalid,
+                words,
+            }),
+        });
+        match policy {
+            Ok((text, policy)) => Ok(self.keep(domain, id, text, policy, now)),
+            Err(trouble) => {
+                let words = &trouble.words;
                 tracing::warn!(domain, "the MTA-STS policy cannot be read: {words}");
-                self.note_failed(domain, now);
-                None
+                self.note_failed(domain, trouble.clone(), now);
+                Err(trouble)
             }
-        };
-        drop(turn);
-        found
+        }
     }
 
     fn keep(
@@ -181,21 +202,20 @@ impl Sts {
         entry.filter(|entry| now < entry.expires).cloned()
     }
 
-    fn has_failed(&self, domain: &str, now: Timestamp) -> bool {
-        self.lock()
-            .failed
-            .get(domain)
-            .is_some_and(|until| now < *until)
+    fn has_failed(&self, domain: &str, now: Timestamp) -> Option<Trouble> {
+        let known = self.lock();
+        let (trouble, until) = known.failed.get(domain)?;
+        (now < *until).then(|| trouble.clone())
     }
 
-    fn note_failed(&self, domain: &str, now: Timestamp) {
+    fn note_failed(&self, domain: &str, trouble: Trouble, now: Timestamp) {
         let mut known = self.lock();
         if known.failed.len() >= DOMAINS_MAX {
-            known.failed.retain(|_, until| now < *until);
+            known.failed.retain(|_, (_, until)| now < *until);
         }
         if known.failed.len() < DOMAINS_MAX {
             let until = now.saturating_add(FAILED_KEPT).unwrap_or(Timestamp::MAX);
-            known.failed.insert(domain.to_owned(), until);
+            known.failed.insert(domain.to_owned(), (trouble, until));
         }
     }
 

@@ -20,7 +20,7 @@ pub use dns::Dns;
 pub use identity::Identity;
 pub use mx::{Mail, Mx};
 pub use network::{Network, free_port};
-pub use policy_host::PolicyHost;
+pub use policy_host::{PolicyHost, Posted};
 pub use relay::{Relay, Started};
 pub use signed_dns::{SignedDns, SignedZone, Signing};
 pub use token_host::TokenHost;

@@ -1,6 +1,6 @@
-//! A web server on loopback that hands out an MTA-STS policy over HTTPS.
+//! A web server on loopback that hands out an MTA-STS policy over HTTPS, and takes what is posted.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,6 +11,14 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::identity::Identity;
 use crate::wait::PATIENCE;
+
+/// One request with a body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Posted {
+    /// Its media type.
+    pub kind: String,
+    pub body: Vec<u8>,
+}
 
 /// The running server. Stops when dropped.
 #[derive(Debug)]
@@ -26,6 +34,7 @@ struct Shared {
     answer: Mutex<String>,
     /// Request line and host of each request.
     asked: Mutex<Vec<String>>,
+    posted: Mutex<Vec<Posted>>,
     stop: AtomicBool,
 }
 
@@ -38,6 +47,7 @@ impl PolicyHost {
             tls: identity.config.clone(),
             answer: Mutex::new(answer(policy)),
             asked: Mutex::default(),
+            posted: Mutex::default(),
             stop: AtomicBool::new(false),
         });
         let inside = shared.clone();
@@ -69,6 +79,12 @@ impl PolicyHost {
             .expect("no request panicked")
             .clone()
     }
+
+    /// What was posted so far.
+    pub fn posted(&self) -> Vec<Posted> {
+        let posted = self.shared.posted.lock();
+        posted.expect("no request panicked").clone()
+    }
 }
 
 impl Drop for PolicyHost {
@@ -94,6 +110,8 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let connection = ServerConnection::new(shared.tls.clone()).map_err(std::io::Error::other)?;
     let mut reader = BufReader::new(StreamOwned::new(connection, stream));
     let mut asked = String::new();
+    let mut posted = Posted::default();
+    let mut length = 0;
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 || line.trim().is_empty() {
@@ -102,9 +120,18 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         let (first, rest) = line.trim().split_once(' ').unwrap_or_default();
         match first.to_ascii_lowercase().as_str() {
             "get" => asked = format!("GET {}", rest.split(' ').next().unwrap_or_default()),
+            "post" => asked = format!("POST {}", rest.split(' ').next().unwrap_or_default()),
+            "content-type:" => posted.kind = rest.to_owned(),
+            "content-length:" => length = rest.parse().unwrap_or_default(),
             "host:" => asked = format!("{asked} {rest}"),
             _ => {}
         }
+    }
+    if asked.starts_with("POST") {
+        posted.body = vec![0; length];
+        reader.read_exact(&mut posted.body)?;
+        let mut all = shared.posted.lock().expect("no request panicked");
+        all.push(posted);
     }
     shared
         .asked

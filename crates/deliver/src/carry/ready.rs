@@ -12,13 +12,14 @@ use relay_smtp::{Failure, Phase};
 use super::known::open_remembered;
 use super::one_try::Try;
 use super::{Carrier, Go};
-use crate::guard::{Guard, Wants};
+use crate::guard::{Guard, Guarded, Wants};
 use crate::hosts::NoHost;
 use crate::job::Job;
 use crate::judge::{alike, judge_refusal, news_of, news_without_host};
 use crate::link::{Flow, FromSession};
 use crate::open::{AllSuspended, Peer, Refusal, Target, source_for};
 use crate::settle::Said;
+use crate::tls_report::Measured;
 use crate::trace::{Watched, decided};
 use crate::world::Settings;
 
@@ -97,13 +98,26 @@ impl Carrier {
         let all = &settings.config.delivery.source_addresses;
         let source = source_for(all, &attempt.sources, address.ip(), &mut self.rng);
         let wants = job.wants(settings, &candidate.host);
+        let Guarded { applied, guard } = Guarded::of(&self.world, candidate, &wants).await;
+        let guard = guard.inspect_err(|refusal| {
+            let measured = Measured {
+                world: &self.world,
+                hop: &job.hop,
+                applied: &applied,
+                host: &candidate.host,
+                address: None,
+                source: None,
+            };
+            measured.note_refusal(refusal);
+        })?;
         let target = Target {
             world: &self.world,
             config: &settings.config,
             hop: &job.hop,
             candidate,
             address,
-            guard: Guard::of(&self.world, candidate, &wants).await?,
+            guard,
+            applied,
             source: source.unwrap_or_default(),
             tap: attempt.tap.clone(),
         };
@@ -192,7 +206,7 @@ impl Carrier {
         {
             return true;
         }
-        match Guard::of(&self.world, candidate, &wants).await {
+        match Guarded::of(&self.world, candidate, &wants).await.guard {
             Ok(wanted) if has.covers(&wanted) => {
                 self.done = Some((wants, now));
                 true

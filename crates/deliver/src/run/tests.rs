@@ -173,6 +173,7 @@ fn world() -> Arc<World> {
         tls: TlsClient::with_roots(rustls::RootCertStore::empty()).unwrap(),
         sts: None,
         tokens: Default::default(),
+        tls_reports: None,
         homes: Default::default(),
         hosts: Default::default(),
         scope: Default::default(),

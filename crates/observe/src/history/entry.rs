@@ -217,6 +217,19 @@ impl Entry {
                 action: Some(action),
                 ..at_site("session_failed", site)
             },
+            Event::TlsReportSent {
+                domain,
+                to,
+                good,
+                failed,
+            } => because(
+                "tls_report_sent",
+                format!("about {domain} to {to}: {good} sessions good, {failed} failed"),
+            ),
+            Event::TlsReportNotSent { domain, to, reason } => because(
+                "tls_report_not_sent",
+                format!("about {domain} to {to}: {}", shortened(reason)),
+            ),
             Event::SuppressionAdded {
                 recipient,
                 source,

@@ -11,7 +11,7 @@ use relay_deliver::dial::{TcpDialer, is_private};
 use relay_deliver::tls::{TlsClient, roots};
 use relay_doctor::{Blocklists, Doctor, Finding, Question};
 use relay_route::Resolver;
-use relay_sts::{HttpsFetch, Sts};
+use relay_sts::{Https, HttpsFetch, Sts};
 
 use super::dkim::{configuration, domain, resolver};
 use super::findings;
@@ -103,9 +103,9 @@ fn doctor(config: &Config) -> Result<Doctor, Trouble> {
     let sts = match config.mta_sts.enabled {
         MtaStsUse::Off => None,
         MtaStsUse::On => {
-            let port = config.mta_sts.port;
-            let fetch = HttpsFetch::new(resolver.clone(), roots.clone(), port, reach)
-                .map_err(Trouble::NotWell)?;
+            let https = Https::new(resolver.clone(), roots.clone(), reach);
+            let https = Arc::new(https.map_err(Trouble::NotWell)?);
+            let fetch = HttpsFetch::new(https, config.mta_sts.port);
             let now = Timestamp::now();
             Some(Arc::new(Sts::open(
                 None,

@@ -59,7 +59,11 @@ impl Fetch for Domain {
     fn fetch<'a>(&'a self, domain: &'a str) -> Fetching<'a> {
         assert_eq!(domain, "rcpt.example");
         self.read.fetch_add(1, Ordering::Relaxed);
-        Box::pin(std::future::ready(self.policy.lock().unwrap().clone()))
+        let policy = self.policy.lock().unwrap().clone();
+        Box::pin(std::future::ready(policy.map_err(|words| Trouble {
+            why: Why::Fetch,
+            words,
+        })))
     }
 }
 
@@ -72,7 +76,10 @@ fn start() -> Timestamp {
 
 async fn mode(sts: &Arc<Sts>, now: Timestamp) -> Option<Mode> {
     let policy = sts.policy("Rcpt.example", now).await;
-    policy.map(|policy| policy.mode)
+    match policy {
+        Found::Policy(policy) => Some(policy.mode),
+        Found::Nothing | Found::Unreadable(_) => None,
+    }
 }
 
 #[tokio::test]
@@ -134,6 +141,11 @@ async fn a_host_that_gives_no_policy_is_left_alone_for_five_minutes() {
         assert_eq!(mode(&sts, start() + minute * passed).await, None);
     }
     assert_eq!(domain.read(), 1);
+    let why = match sts.policy("rcpt.example", start() + minute).await {
+        Found::Unreadable(trouble) => trouble.why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(why, Why::Invalid, "told again without asking again");
     domain.publish("1", ENFORCE);
     assert_eq!(mode(&sts, start() + minute * 5).await, Some(Mode::Enforce));
 }

@@ -278,6 +278,7 @@ impl Scene {
             tls: TlsClient::with_roots(rustls::RootCertStore::empty()).unwrap(),
             sts: None,
             tokens: Default::default(),
+            tls_reports: None,
             homes: Default::default(),
             hosts: Default::default(),
             scope: Default::default(),
