@@ -77,7 +77,7 @@ fn the_limits_of_a_postfix_are_learned_and_all_mail_arrives_once() {
         .collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     Client::connect(scene.relay.submission).submit(SENDER, &many, "Subject: many\n\nto all");
-    let arrived = scene.arrive_flushed(MESSAGES + many.len());
+    let arrived = scene.arrive(MESSAGES + many.len());
     assert_each_once(&arrived);
     let history = scene.history();
     assert!(
@@ -166,7 +166,7 @@ fn the_limits_of_an_exim_are_learned_and_all_mail_arrives_once() {
     let large = format!("Subject: large\n\n{}", "0123456789\n".repeat(3000));
     client.submit("app@exim.example", &["large@exim.example"], &large);
     // And the report about the large one.
-    let arrived = scene.arrive_flushed(MESSAGES + many.len() + 1);
+    let arrived = scene.arrive(MESSAGES + many.len() + 1);
     assert_each_once(&arrived);
     let history = scene.history();
     let bounced = history
@@ -226,24 +226,11 @@ impl<R: Receiver> Scene<R> {
 
     /// Waits until so many mails have arrived and the queue is empty.
     fn arrive(&self, count: usize) -> Vec<Arrived> {
-        self.wait_for(count, || ())
-    }
-
-    /// The same where a recipient that met a limit would wait for a quarter of an hour: an operator does not.
-    fn arrive_flushed(&self, count: usize) -> Vec<Arrived> {
-        self.wait_for(count, || {
-            self.relay.relayctl(&["queue", "flush"]);
-        })
-    }
-
-    fn wait_for(&self, count: usize, meanwhile: impl Fn()) -> Vec<Arrived> {
         let mut seen = 0;
         // As long as mail keeps coming there is reason to wait.
         while seen < count {
-            let more = within_patience(|| {
-                meanwhile();
-                Some(self.receiver.mail().len()).filter(|all| *all > seen)
-            });
+            let more =
+                within_patience(|| Some(self.receiver.mail().len()).filter(|all| *all > seen));
             let left = || self.relay.json(&["queue", "list"]);
             seen = more.unwrap_or_else(|| panic!("{seen} of {count} have arrived: {:?}", left()));
         }

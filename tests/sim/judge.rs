@@ -73,7 +73,14 @@ impl Judge {
                 let name = decision.rule.retry.as_deref().unwrap_or("default");
                 let schedule = &self.schedules[name];
                 let give_up = decision.rule.give_up_after;
-                match schedule.next(mail.arrived, now, attempts, decision.wait, give_up, rng) {
+                match schedule.next(
+                    mail.arrived,
+                    now,
+                    attempts,
+                    decision.recipient_waits(),
+                    give_up,
+                    rng,
+                ) {
                     Next::At(at) | Next::LastAt(at) => End::Due(at),
                     Next::Expired => End::Expired,
                 }

@@ -286,7 +286,7 @@ impl<'a> One<'a> {
             arrived,
             now,
             self.state.attempts.saturating_add(1),
-            decision.wait,
+            decision.recipient_waits(),
             decision.rule.give_up_after,
             rng,
         );

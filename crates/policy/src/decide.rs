@@ -207,12 +207,32 @@ pub struct Decision {
     pub fate: Fate,
 }
 
+impl Decision {
+    /// The least time that the recipient waits for its next try; None: its schedule alone says when. Under
+    /// `slow` its site takes mail all the while, only less of it: the recipient need not sit that out.
+    pub fn recipient_waits(&self) -> Option<Duration> {
+        match self.action {
+            Action::WaitHint | Action::SuspendSource | Action::SuspendDestination => self.wait,
+            Action::Ok
+            | Action::Defer
+            | Action::NextMx
+            | Action::NewTransaction
+            | Action::RetryTls
+            | Action::RetryPlain
+            | Action::Slow
+            | Action::Bounce
+            | Action::BounceSuppress
+            | Action::Alert
+            | Action::Hold => None,
+        }
+    }
+}
+
 /// What a decision means for the recipient: the first of its three levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Delivered,
-    /// Due again later: at `wait` if the action is `wait_hint` with a hint, `slow` or `suspend_*`;
-    /// else by the schedule.
+    /// Due again later: by the schedule, not before [`Decision::recipient_waits`] is over.
     Deferred,
     /// Due again at once, in a new transaction or on the next host.
     AgainNow,

@@ -303,6 +303,21 @@ fn a_time_in_the_reply_is_kept() {
     assert!((300..=345).contains(&wait), "{wait} s");
 }
 
+#[test]
+fn a_recipient_need_not_sit_out_the_slowness_of_its_site() {
+    let settling = Case::new().settle(&[(
+        0,
+        Phase::Connect,
+        "421 4.7.0 too many connections from your address",
+    )]);
+    let state = &settling.settlement.changes[0].state;
+    assert_eq!(state.history.last().unwrap().action, "slow");
+    // By the schedule's first step, a minute, not by the rule's quarter of an hour.
+    let now: Timestamp = "2026-11-22T12:00:10Z".parse().unwrap();
+    let wait = state.next_attempt.duration_since(now).as_secs();
+    assert!((50..=70).contains(&wait), "{wait} s");
+}
+
 const SUCCESS: Notify = Notify::On {
     success: Wanted::Yes,
     failure: Wanted::No,

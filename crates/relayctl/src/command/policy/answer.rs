@@ -233,7 +233,7 @@ fn retry_after(decision: &Decision) -> Option<u64> {
                     .copied()
                     .unwrap_or_default()
             };
-            Some(decision.wait.unwrap_or_else(first).as_secs())
+            Some(decision.recipient_waits().unwrap_or_else(first).as_secs())
         }
     }
 }
@@ -322,7 +322,7 @@ fn meaning(decision: &Decision) -> &'static str {
             "tried again at once without TLS, if the TLS requirement allows it"
         }
         (Action::Slow, _) => {
-            "tried again later; the site gets half the rate and connections for a while"
+            "tried again on the schedule; the site gets half the rate and connections for a while"
         }
         (Action::SuspendSource, _) => "tried again later; this source address pauses for this site",
         (Action::SuspendDestination, _) => "tried again later; the site pauses",
@@ -375,7 +375,7 @@ fn tries(decision: &Decision, now: Timestamp) -> String {
     };
     let give_up = decision.rule.give_up_after;
     let mut text = String::new();
-    let (mut at, mut hint) = (now, decision.wait);
+    let (mut at, mut hint) = (now, decision.recipient_waits());
     for attempt in 1..=3 {
         match schedule.next(now, at, attempt, hint.take(), give_up, &mut rand::rng()) {
             Next::At(due) => {
