@@ -8,6 +8,7 @@ mod client;
 mod command;
 mod find;
 mod outcome;
+mod pipe;
 mod prompt;
 mod source;
 mod text;
@@ -119,6 +120,7 @@ impl Output {
 }
 
 fn main() -> ExitCode {
+    pipe::end_with_the_reader();
     let cli = Cli::parse();
     let client = || Client::new(cli.socket.clone());
     let screen = Screen::of_stdout();

@@ -15,6 +15,10 @@ use crate::world::{Understood, World};
 const READ_MAX: u64 = 10 << 20;
 
 /// What is left of a message whose recipients may be addresses of reports.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, handed on at once"
+)]
 pub(super) enum Rest {
     /// To be queued: it was no report, or has other recipients, or a person must read it.
     Queue(NewMessage),
