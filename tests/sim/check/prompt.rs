@@ -1,5 +1,6 @@
 //! Prompt: at a site that is well and has nothing else to do, a message goes out within a second,
-//! whatever happens to the others: one dead site delays no other.
+//! whatever happens to the others: one dead site delays no other. After a session of its own broke off
+//! without a word the site rests for a second first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +11,8 @@ use crate::fact::{Check, Fact, Key};
 use crate::store::Store;
 
 const WITHIN: SignedDuration = SignedDuration::from_secs(1);
+/// No session is opened for so long after one has broken off.
+const REST: SignedDuration = SignedDuration::from_secs(1);
 /// Fewer jobs than these wait at a site that has nothing to do: its sessions take as many at once.
 const WITHOUT_WORK: usize = 3;
 
@@ -21,6 +24,8 @@ pub struct Prompt {
     pending: BTreeSet<Key>,
     /// Those of them that found the site without work.
     waiting: BTreeMap<Key, Timestamp>,
+    /// With a session that has not told yet what came of them.
+    given: BTreeSet<Key>,
 }
 
 impl Prompt {
@@ -30,6 +35,15 @@ impl Prompt {
             well: well.to_vec(),
             pending: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            given: BTreeSet::new(),
+        }
+    }
+
+    fn rests(&mut self, site: usize, until: Timestamp) {
+        for (key, since) in &mut self.waiting {
+            if self.hops[key.1] == site {
+                *since = until.max(*since);
+            }
         }
     }
 
@@ -62,6 +76,15 @@ impl Check for Prompt {
             Fact::Assigned { key, .. } => {
                 self.pending.remove(key);
                 self.waiting.remove(key);
+                self.given.insert(*key);
+            }
+            Fact::Written { key, .. } => {
+                self.given.remove(key);
+            }
+            Fact::Back { key } => {
+                if self.given.remove(key) {
+                    self.rests(self.hops[key.1], now + REST);
+                }
             }
             Fact::Discarded { id } => {
                 self.pending.retain(|key| key.0 != *id);
@@ -70,6 +93,7 @@ impl Check for Prompt {
             Fact::Restarted => {
                 self.pending.clear();
                 self.waiting.clear();
+                self.given.clear();
                 for id in store.unfinished() {
                     self.add(now, id, store);
                 }
@@ -77,9 +101,7 @@ impl Check for Prompt {
             Fact::Limits { .. }
             | Fact::Opened { .. }
             | Fact::Took { .. }
-            | Fact::Written { .. }
             | Fact::Carried { .. }
-            | Fact::Back { .. }
             | Fact::Quit { .. }
             | Fact::Closed { .. }
             | Fact::Flushed { .. }
