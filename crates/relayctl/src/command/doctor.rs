@@ -24,7 +24,7 @@ use crate::text::Screen;
 pub struct Examine {
     /// A domain that mail goes to; without it: ourselves, as receivers see us
     domain: Option<String>,
-    /// The domain that we send for [default: each that has a [[dkim]] key]
+    /// The domain that we send for [default: each that has a DKIM key]
     #[arg(long, value_name = "DOMAIN", conflicts_with = "domain")]
     sender: Option<String>,
     /// Also ask the block lists of doctor.blocklists about our addresses
