@@ -42,6 +42,8 @@ pub struct Mx {
 #[derive(Debug)]
 struct Shared {
     rules: Mutex<Vec<Rule>>,
+    /// How many scripts there have been: those who are on hold look at the next one.
+    scripts: AtomicUsize,
     tls: Option<Arc<ServerConfig>>,
     stop: AtomicBool,
     sessions: AtomicUsize,
@@ -96,6 +98,8 @@ enum Then {
     Say(String),
     SayAndClose(String),
     Close,
+    /// Nothing, until there is another script, which then decides.
+    Hold,
 }
 
 impl Mx {
@@ -105,7 +109,7 @@ impl Mx {
     /// `from 127.0.0.9 RCPT => 550 No` (clients there only), `above 2 CONNECT => 421 too many & close`
     /// (while more sessions than two are open),
     /// `CONNECT => 554 No`, `first 1 . => 421 4.3.2 busy & close`, `BODY => close` (while the body
-    /// comes in), `EHLO => 502 what?`. `\n` in a reply makes several lines. Whatever no rule speaks of is accepted.
+    /// comes in), `MAIL => hold` (says nothing until [`Mx::rescript`]), `EHLO => 502 what?`. `\n` in a reply makes several lines. Whatever no rule speaks of is accepted.
     pub fn start(address: SocketAddr, script: &str) -> Mx {
         Mx::launch(address, script, None)
     }
@@ -125,6 +129,7 @@ impl Mx {
         listener.set_nonblocking(true).expect("a listener can poll");
         let shared = Arc::new(Shared {
             rules: Mutex::new(parse(script)),
+            scripts: AtomicUsize::new(1),
             tls,
             stop: AtomicBool::new(false),
             sessions: AtomicUsize::new(0),
@@ -181,9 +186,16 @@ impl Mx {
         self.shared.most_open.load(Ordering::Relaxed)
     }
 
+    /// Sessions that are open now.
+    pub fn open(&self) -> usize {
+        self.shared.open.load(Ordering::Relaxed)
+    }
+
     /// From now on this script.
     pub fn rescript(&self, script: &str) {
-        *self.shared.rules.lock().expect("no session panicked") = parse(script);
+        let mut rules = self.shared.rules.lock().expect("no session panicked");
+        *rules = parse(script);
+        self.shared.scripts.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -213,6 +225,7 @@ fn parse(script: &str) -> Vec<Rule> {
             let (holds, when) = how_often(when);
             let then = match then.strip_suffix("& close") {
                 _ if then == "close" => Then::Close,
+                _ if then == "hold" => Then::Hold,
                 Some(reply) => Then::SayAndClose(reply.trim().to_owned()),
                 None => Then::Say(then.to_owned()),
             };
@@ -411,7 +424,7 @@ impl Session<'_> {
                 return self.act(wire, then);
             }
             Some(then @ (Then::Close | Then::SayAndClose(_))) => return self.act(wire, then),
-            Some(Then::Say(_)) | None => {}
+            Some(Then::Say(_) | Then::Hold) | None => {}
         }
         self.act(wire, Then::Say("354 go on".to_owned()));
         if let Some(then) = self.then("BODY") {
@@ -455,8 +468,24 @@ impl Session<'_> {
         self.act(wire, then)
     }
 
-    /// What the script says at this moment.
+    /// What the script says at this moment, or the next one after a hold.
     fn then(&self, moment: &str) -> Option<Then> {
+        loop {
+            let script = self.shared.scripts.load(Ordering::Acquire);
+            match self.looked_up(moment) {
+                Some(Then::Hold) => {}
+                then => return then,
+            }
+            while self.shared.scripts.load(Ordering::Acquire) == script {
+                if self.shared.stop.load(Ordering::Relaxed) {
+                    return Some(Then::Close);
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    }
+
+    fn looked_up(&self, moment: &str) -> Option<Then> {
         let moment = moment.to_ascii_uppercase();
         let mut rules = self.shared.rules.lock().expect("no session panicked");
         let open = self.shared.open.load(Ordering::Relaxed);
@@ -488,7 +517,7 @@ impl Session<'_> {
 
     fn act(&mut self, wire: &mut BufReader<Box<dyn Wire>>, then: Then) -> Flow {
         match then {
-            Then::Close => Flow::Over,
+            Then::Close | Then::Hold => Flow::Over,
             Then::Say(reply) => match self.say(wire, &reply) {
                 Ok(()) => Flow::On,
                 Err(_) => Flow::Over,
