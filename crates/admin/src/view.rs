@@ -371,6 +371,8 @@ pub struct LimitView {
 pub struct HostStatus {
     pub host: String,
     pub address: String,
+    #[serde(default)]
+    pub port: u16,
     /// dead or tried last.
     pub state: String,
     /// A dead one is probed then.

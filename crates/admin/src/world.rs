@@ -172,7 +172,8 @@ fn limit(limit: LimitInForce) -> LimitView {
 fn host_status(host: HostTrouble) -> HostStatus {
     HostStatus {
         host: host.host,
-        address: host.address.to_string(),
+        address: host.address.ip().to_string(),
+        port: host.address.port(),
         state: host.state.to_owned(),
         until: Some(host.until),
         why: host.why,

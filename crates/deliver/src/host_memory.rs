@@ -2,7 +2,7 @@
 //! are tried last. One probe at a time finds out whether a dead one is back.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -26,11 +26,26 @@ pub struct HostMemory {
     count: AtomicUsize,
 }
 
-/// A host by one of its addresses.
+/// A host by one of its addresses. Relays at one address are told apart by their ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub host: String,
+    pub port: u16,
     pub address: IpAddr,
+}
+
+impl Place {
+    pub(crate) fn new(host: &str, address: SocketAddr) -> Place {
+        Place {
+            host: host.to_owned(),
+            port: address.port(),
+            address: address.ip(),
+        }
+    }
+
+    fn is_of(&self, (host, port): &(String, u16)) -> bool {
+        self.host == *host && self.port == *port
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -88,7 +103,7 @@ pub(crate) enum Standing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostTrouble {
     pub host: String,
-    pub address: IpAddr,
+    pub address: SocketAddr,
     /// `dead` or `tried last`.
     pub state: &'static str,
     pub until: Timestamp,
@@ -177,14 +192,14 @@ impl HostMemory {
     }
 
     /// An operator's word: these hosts are well.
-    pub(crate) fn believe(&self, hosts: &[&str]) {
+    pub(crate) fn believe(&self, hosts: &[(String, u16)]) {
         let mut all = self.lock();
-        all.retain(|place, _| !hosts.contains(&place.host.as_str()));
+        all.retain(|place, _| !hosts.iter().any(|host| place.is_of(host)));
         self.count.store(all.len(), Ordering::Release);
     }
 
     /// What is known of these hosts.
-    pub(crate) fn troubles(&self, hosts: &[&str], now: Timestamp) -> Vec<HostTrouble> {
+    pub(crate) fn troubles(&self, hosts: &[(String, u16)], now: Timestamp) -> Vec<HostTrouble> {
         if self.count.load(Ordering::Acquire) == 0 {
             return Vec::new();
         }
@@ -192,12 +207,11 @@ impl HostMemory {
         let mut troubles = Vec::new();
         for host in hosts {
             let from = Place {
-                host: (*host).to_owned(),
+                host: host.0.clone(),
+                port: host.1,
                 address: IpAddr::from([0, 0, 0, 0]),
             };
-            let of_host = all
-                .range(from..)
-                .take_while(|(place, _)| place.host == *host);
+            let of_host = all.range(from..).take_while(|(place, _)| place.is_of(host));
             for (place, known) in of_host {
                 let state = match known.trouble {
                     Trouble::Dead => "dead",
@@ -206,7 +220,7 @@ impl HostMemory {
                 };
                 troubles.push(HostTrouble {
                     host: place.host.clone(),
-                    address: place.address,
+                    address: SocketAddr::new(place.address, place.port),
                     state,
                     until: known.until,
                     why: known.last.words.clone(),
@@ -218,18 +232,6 @@ impl HostMemory {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Known>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The hosts that make up a site, as its name has them.
-pub(crate) fn hosts_of_site(site: &str) -> Vec<&str> {
-    match site.strip_prefix("relay:") {
-        // Each with its port.
-        Some(relays) => relays
-            .split(',')
-            .map(|relay| relay.rsplit_once(':').map_or(relay, |(host, _)| host))
-            .collect(),
-        None => site.split(',').collect(),
     }
 }
 
@@ -286,10 +288,7 @@ mod tests {
     use super::*;
 
     fn place() -> Place {
-        Place {
-            host: "mx1.example".to_owned(),
-            address: IpAddr::from([192, 0, 2, 1]),
-        }
+        Place::new("mx1.example", SocketAddr::from(([192, 0, 2, 1], 25)))
     }
 
     fn last() -> LastFailure {
@@ -325,7 +324,8 @@ mod tests {
             let other = memory.standing(&place(), at(now));
             assert!(matches!(other, Standing::PassOver { .. }), "{other:?}");
         }
-        let troubles = memory.troubles(&["mx0.example", "mx1.example"], at(now));
+        let hosts = ["mx0.example", "mx1.example"].map(|host| (host.to_owned(), 25));
+        let troubles = memory.troubles(&hosts, at(now));
         assert_eq!(troubles.len(), 1);
         assert_eq!(troubles[0].state, "dead");
         memory.good(&place());
@@ -349,9 +349,27 @@ mod tests {
         memory.failed(place(), Trouble::Resting, last(), (at(0), at(0)), rng);
         assert_eq!(memory.standing(&place(), at(59)), Standing::TryLast);
         assert_eq!(memory.standing(&place(), at(60)), Standing::Alive);
-        assert!(memory.troubles(&["mx1.example"], at(60)).is_empty());
+        let host = [("mx1.example".to_owned(), 25)];
+        assert!(memory.troubles(&host, at(60)).is_empty());
         memory.failed(place(), Trouble::Dead, last(), (at(61), at(61)), rng);
-        memory.believe(&["mx1.example"]);
+        memory.believe(&host);
         assert_eq!(memory.standing(&place(), at(62)), Standing::Alive);
+    }
+
+    #[test]
+    fn what_is_known_of_one_port_says_nothing_of_another_at_the_same_address() {
+        let rng = &mut StdRng::seed_from_u64(1);
+        let memory = HostMemory::default();
+        let relay = |port| Place::new("[192.0.2.1]", SocketAddr::from(([192, 0, 2, 1], port)));
+        let host = |port| ("[192.0.2.1]".to_owned(), port);
+        for port in [465, 587] {
+            memory.failed(relay(port), Trouble::Dead, last(), (at(0), at(0)), rng);
+        }
+        assert_eq!(memory.standing(&relay(2525), at(1)), Standing::Alive);
+        memory.good(&relay(2525));
+        let dead = |memory: &HostMemory, port| memory.troubles(&[host(port)], at(1)).len();
+        assert_eq!([465, 587, 2525].map(|port| dead(&memory, port)), [1, 1, 0]);
+        memory.believe(&[host(587)]);
+        assert_eq!([465, 587, 2525].map(|port| dead(&memory, port)), [1, 0, 0]);
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Hosts {
     candidates: Option<VecDeque<Candidate>>,
     current: Option<Current>,
     /// Not to be tried (again) in this attempt.
-    left: Vec<String>,
+    left: Vec<(String, u16)>,
     /// Whether hosts that are known to be dead are tried, too.
     reach: Reach,
     /// To be tried when there are no others.
@@ -129,6 +129,7 @@ impl Hosts {
             }
             let place = Place {
                 host: current.candidate.host.clone(),
+                port: current.candidate.port,
                 address,
             };
             match memory.standing(&place, now) {
@@ -155,8 +156,8 @@ impl Hosts {
     /// One that was put off becomes the current one.
     fn take_put_off(&mut self) -> bool {
         let left = &self.left;
-        self.last.retain(|(one, _)| !left.contains(&one.host));
-        self.dead.retain(|one| !left.contains(&one.candidate.host));
+        self.last.retain(|(one, _)| !is_left(left, one));
+        self.dead.retain(|one| !is_left(left, &one.candidate));
         let next = self.last.pop_front().or_else(|| match self.reach {
             Reach::All => self
                 .dead
@@ -194,7 +195,7 @@ impl Hosts {
             }
         };
         while let Some(candidate) = candidates.pop_front() {
-            if !self.left.contains(&candidate.host) {
+            if !is_left(&self.left, &candidate) {
                 return Ok(Some(candidate));
             }
         }
@@ -218,15 +219,27 @@ impl Hosts {
         self.sessions += 1;
     }
 
+    /// Its session has carried as much as one may. The next one is none that is opened for a failure.
+    pub fn used_up(&mut self) {
+        self.sessions = self.sessions.saturating_sub(1);
+        self.dialled = self.dialled.saturating_sub(1);
+    }
+
     /// No more of this host in this attempt.
-    pub fn leave(&mut self, host: &str) {
-        self.left.push(host.to_owned());
+    pub fn leave(&mut self, host: &Candidate) {
+        self.left.push((host.host.clone(), host.port));
         if let Some(current) = &self.current
-            && current.candidate.host == host
+            && is_left(&self.left, &current.candidate)
         {
             self.current = None;
         }
     }
+}
+
+/// Relays of one host are told apart by their ports.
+fn is_left(left: &[(String, u16)], candidate: &Candidate) -> bool {
+    let is = |(host, port): &(String, u16)| *host == candidate.host && *port == candidate.port;
+    left.iter().any(is)
 }
 
 impl Dead {

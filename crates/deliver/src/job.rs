@@ -31,6 +31,8 @@ pub(crate) struct Job {
     pub due: Vec<u32>,
     /// Recipients in one transaction, as far as the scheduler knows.
     pub recipients_max: u32,
+    /// Transactions in one connection, likewise.
+    pub messages_max: u32,
     /// Which local addresses the scheduler allows.
     pub sources: SourceChoice,
     /// Whether hosts that are known to be dead are tried, too.
@@ -59,6 +61,7 @@ impl Job {
             hop,
             as_of,
             recipients_max,
+            messages_max,
             sources,
             reach,
         } = dispatch;
@@ -101,6 +104,7 @@ impl Job {
             hop: hop.clone(),
             due,
             recipients_max: *recipients_max,
+            messages_max: *messages_max,
             sources: sources.clone(),
             reach: *reach,
         })

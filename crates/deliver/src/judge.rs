@@ -101,16 +101,23 @@ fn stimulus(said: &Said) -> Stimulus<'_> {
     }
 }
 
+/// A host that would not have us.
+pub(crate) struct FailedHost {
+    /// Its name and port.
+    pub server: (String, u16),
+    pub category: Category,
+    pub news: SiteNews,
+}
+
 /// Whether several hosts could not be used for one reason: then it is the site. One host may fail by
 /// chance, and the scheduler counts that.
-pub(crate) fn alike(failed: &[(String, Category, SiteNews)]) -> bool {
-    let Some((host, category, _)) = failed.first() else {
+pub(crate) fn alike(failed: &[FailedHost]) -> bool {
+    let Some(first) = failed.first() else {
         return false;
     };
-    let same = |(_, of, news): &(String, Category, SiteNews)| {
-        of == category && *news == SiteNews::Unreachable
-    };
-    failed.iter().all(same) && failed.iter().any(|(other, ..)| other != host)
+    let same =
+        |one: &FailedHost| one.category == first.category && one.news == SiteNews::Unreachable;
+    failed.iter().all(same) && failed.iter().any(|one| one.server != first.server)
 }
 
 /// What a refused session says of the site: one that tells us to come with fewer is not dead.

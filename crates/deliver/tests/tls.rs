@@ -168,6 +168,7 @@ impl Scene {
             hop: NextHop::Relay(hop),
             as_of: Timestamp::MAX,
             recipients_max: 100,
+            messages_max: 100,
             sources: SourceChoice::default(),
             reach: Reach::All,
         };

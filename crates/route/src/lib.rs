@@ -10,6 +10,6 @@ pub mod resolver;
 pub mod settings;
 
 pub use dns::{AdBit, HickoryResolver};
-pub use next_hop::{Candidate, NoPlan, Plan, Router, TlsStart};
+pub use next_hop::{Candidate, NoPlan, Plan, Router, TlsStart, servers_of_site};
 pub use resolver::{Dnssec, Lookup, MxRecord, Resolver, Tlsa, TlsaRecord};
 pub use settings::{AddressFamily, Balance, Relays, RouteSettings};

@@ -305,6 +305,21 @@ fn by_preference(mut records: Vec<MxRecord>, own: &str) -> Vec<Vec<String>> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
+/// The servers behind the name of a site, each with its port: the inverse of [`Plan::site`]. `port` is that of MX hosts.
+pub fn servers_of_site(site: &str, port: u16) -> Vec<(String, u16)> {
+    match site.strip_prefix("relay:") {
+        Some(relays) => relays
+            .split(',')
+            .filter_map(single_relay)
+            .map(|relay| (relay.host, relay.port))
+            .collect(),
+        None => site
+            .split(',')
+            .map(|host| (host.to_owned(), port))
+            .collect(),
+    }
+}
+
 /// From `HOST:PORT`; several relays are a route's only.
 fn single_relay(name: &str) -> Option<Candidate> {
     let (host, port) = name.rsplit_once(':')?;

@@ -172,6 +172,7 @@ impl Scheduler {
             hop: hop.name.clone(),
             as_of,
             recipients_max: site.map_or(1, |site| site.limits.recipients_per_transaction.max(1)),
+            messages_max: site.map_or(1, |site| site.limits.messages_per_connection.max(1)),
             sources,
             reach: match as_of == Timestamp::MAX || probe {
                 true => Reach::All,

@@ -75,6 +75,8 @@ pub struct Dispatch {
     pub as_of: Timestamp,
     /// Recipients in one transaction, by what is set and what the site has taught us; at least 1.
     pub recipients_max: u32,
+    /// Transactions in one connection, likewise. One dispatch may take several.
+    pub messages_max: u32,
     /// Which local addresses it may go from.
     pub sources: SourceChoice,
     pub reach: Reach,

@@ -52,12 +52,7 @@ impl Carrier {
 
     /// Draws the conclusions for this attempt: the second level of a decision.
     pub(super) async fn go_on(&mut self, rest: Rest, peer: Peer, attempt: &mut Try) -> Go {
-        // LIMITS MAILMAX (RFC 9422 section 4.1): one more would be refused.
-        let mail_max = peer.wire.session.extensions().limits.mail_max;
-        let mut keep = match mail_max {
-            Some(max) if peer.messages >= max => Keep::Close,
-            Some(_) | None => Keep::Open,
-        };
+        let mut keep = Keep::Open;
         if let Some(verdict) = rest.switch.first() {
             keep = Keep::Close;
             match self.switch_tls(attempt, &peer.host, verdict.decision.action) {
@@ -67,7 +62,7 @@ impl Carrier {
         }
         if !rest.elsewhere.is_empty() {
             keep = Keep::Close;
-            attempt.hosts.leave(&peer.host);
+            attempt.hosts.leave(&peer.candidate);
             self.remember_elsewhere(&peer, &rest.elsewhere);
             attempt.retry(rest.elsewhere);
         }

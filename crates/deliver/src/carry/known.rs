@@ -1,6 +1,6 @@
 //! One host of an attempt: which is next, opened, and remembered where it was of no use.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use rand::rngs::StdRng;
 use relay_policy::{Action, Decision};
@@ -28,13 +28,12 @@ impl Carrier {
     /// A host that has answered, and by the policy is not the one to speak to now.
     pub(super) fn remember_sent_away(
         &mut self,
-        host: &str,
-        address: IpAddr,
+        place: Place,
         refusal: &Refusal,
         decision: &Decision,
     ) {
         if let (Said::Reply(_), Action::NextMx) = (&refusal.said, decision.action) {
-            self.rest(host, address, refusal.phase, refusal.said.text());
+            self.rest(place, refusal.phase, refusal.said.text());
         }
     }
 
@@ -42,15 +41,12 @@ impl Carrier {
     pub(super) fn remember_elsewhere(&mut self, peer: &Peer, verdicts: &[Verdict]) {
         if let Some(first) = verdicts.first() {
             let words = first.said.text();
-            self.rest(&peer.host, peer.address.ip(), first.phase, words);
+            let place = Place::new(&peer.host, peer.address);
+            self.rest(place, first.phase, words);
         }
     }
 
-    fn rest(&mut self, host: &str, address: IpAddr, phase: Phase, words: String) {
-        let place = Place {
-            host: host.to_owned(),
-            address,
-        };
+    fn rest(&mut self, place: Place, phase: Phase, words: String) {
         let last = LastFailure {
             phase,
             failure: Failure::Lost,
@@ -71,10 +67,7 @@ pub(super) async fn open_remembered(
     // Our own settings say so, not the host.
     target.check_address()?;
     let began = world.clock.now();
-    let place = Place {
-        host: target.candidate.host.clone(),
-        address: target.address.ip(),
-    };
+    let place = Place::new(&target.candidate.host, target.address);
     let opened = target.open().await;
     match &opened {
         Ok(_) => world.hosts.good(&place),

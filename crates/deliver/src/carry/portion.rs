@@ -43,10 +43,9 @@ impl Carrier {
         if verp::wanted(&settings.config, &job.message.envelope.reverse_path) {
             return 1;
         }
-        let configured = job.limits(settings, &peer.host).recipients_per_transaction;
         let offered = peer.wire.session.extensions().limits.rcpt_max;
-        let max = configured
-            .min(job.recipients_max)
+        let max = job
+            .recipients_max
             .min(self.recipients_learned.unwrap_or(u32::MAX))
             .min(offered.unwrap_or(u32::MAX))
             .max(1);

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use relay_policy::{Action, Category, Decision};
+use relay_policy::{Action, Decision};
 use relay_route::Candidate;
 use relay_schedule::scheduler::SiteNews;
 use relay_smtp::{Failure, Phase};
@@ -13,9 +13,10 @@ use super::known::open_remembered;
 use super::one_try::Try;
 use super::{Carrier, Go};
 use crate::guard::{Guard, Guarded, Wants};
+use crate::host_memory::Place;
 use crate::hosts::NoHost;
 use crate::job::Job;
-use crate::judge::{alike, judge_refusal, news_of, news_without_host};
+use crate::judge::{FailedHost, alike, judge_refusal, news_of, news_without_host};
 use crate::link::{Flow, FromSession};
 use crate::open::{AllSuspended, Peer, Refusal, Target, source_for};
 use crate::settle::Said;
@@ -29,7 +30,7 @@ const PUBLISHED_KEPT: SignedDuration = SignedDuration::from_secs(60);
 /// The hosts that would not have us in this search.
 #[derive(Default)]
 struct Failed {
-    hosts: Vec<(String, Category, SiteNews)>,
+    hosts: Vec<FailedHost>,
     last: Option<(Refusal, Decision)>,
 }
 
@@ -62,10 +63,14 @@ impl Carrier {
                     let decision = self
                         .host_refused(settings, job, attempt, host, &refusal)
                         .await;
-                    self.remember_sent_away(host, address.ip(), &refusal, &decision);
-                    let news = news_of(&refusal, &decision);
-                    failed.hosts.push((host.clone(), decision.category, news));
-                    if self.after_refusal(attempt, host, &refusal, &decision) == Go::Stop {
+                    let place = Place::new(host, address);
+                    self.remember_sent_away(place, &refusal, &decision);
+                    failed.hosts.push(FailedHost {
+                        server: (host.clone(), candidate.port),
+                        category: decision.category,
+                        news: news_of(&refusal, &decision),
+                    });
+                    if self.after_refusal(attempt, &candidate, &refusal, &decision) == Go::Stop {
                         attempt.refuse_all(&refusal, &decision);
                         return None;
                     }
@@ -76,8 +81,20 @@ impl Carrier {
     }
 
     /// The session that is open, if it may be used for this job. Else it is closed.
-    async fn open_peer(&mut self, settings: &Settings, job: &Job, attempt: &Try) -> Option<Peer> {
+    async fn open_peer(
+        &mut self,
+        settings: &Settings,
+        job: &Job,
+        attempt: &mut Try,
+    ) -> Option<Peer> {
         let peer = self.peer.take()?;
+        // LIMITS MAILMAX (RFC 9422 section 4.1): one more would be refused.
+        let offered = peer.wire.session.extensions().limits.mail_max;
+        if peer.messages >= job.messages_max.min(offered.unwrap_or(u32::MAX)) {
+            attempt.hosts.used_up();
+            self.close(peer).await;
+            return None;
+        }
         let wants = job.wants(settings, &peer.host);
         if attempt.may_use(peer.source) && self.does(wants, &peer.guard, &peer.candidate).await {
             return Some(peer);
@@ -220,7 +237,7 @@ impl Carrier {
     fn after_refusal(
         &mut self,
         attempt: &mut Try,
-        host: &str,
+        host: &Candidate,
         refusal: &Refusal,
         decision: &Decision,
     ) -> Go {
@@ -255,7 +272,7 @@ impl Carrier {
                 Go::On
             }
             Action::RetryPlain | Action::RetryTls => {
-                self.switch_tls(attempt, host, decision.action)
+                self.switch_tls(attempt, &host.host, decision.action)
             }
             Action::Ok
             | Action::Defer

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use relay_observe::Event as Told;
 use relay_queue::OPERATOR;
+use relay_route::servers_of_site;
 use relay_schedule::{
     Action, Dispatch, Event, FlushSelection, Job, Limits, Report, Scheduler, SessionId, SiteId,
     SiteNews,
@@ -27,7 +28,6 @@ use super::pauses::Pauses;
 use super::remember::{Keeper, Remembered};
 use super::workers::Workers;
 use super::{Carrier, Order, Routes, SiteView};
-use crate::host_memory::hosts_of_site;
 use crate::link::{Flow, FromSession, Link, ToSession};
 use crate::world::World;
 
@@ -460,9 +460,14 @@ impl Dispatcher {
             site: site.0.to_string(),
         });
         self.world.scope.believe(&site.0, self.world.clock.now());
-        self.world.hosts.believe(&hosts_of_site(&site.0));
+        self.world.hosts.believe(&self.servers_of(&site));
         self.tell(Event::Resume { site });
         self.save_soon();
+    }
+
+    fn servers_of(&self, site: &SiteId) -> Vec<(String, u16)> {
+        let port = self.world.settings.load().config.delivery.port;
+        servers_of_site(&site.0, port)
     }
 
     fn sites(&self) -> Vec<SiteView> {
@@ -473,8 +478,8 @@ impl Dispatcher {
                 let learned = self.limits.in_words(&state.site, now);
                 let lessons = self.limits.lessons(&state.site, now);
                 let limits = self.rows.of(&state.site, &lessons, &state.shared);
-                let names = hosts_of_site(&state.site.0);
-                let hosts = self.world.hosts.troubles(&names, now);
+                let servers = self.servers_of(&state.site);
+                let hosts = self.world.hosts.troubles(&servers, now);
                 SiteView {
                     learned,
                     hosts,

@@ -151,7 +151,7 @@ pub fn notes(sites: &[SiteStatus], now: Timestamp) -> Vec<String> {
             let until = host
                 .until
                 .map_or_else(String::new, |until| format!(" {}", left(until)));
-            let (host, state) = (&host.host, &host.state);
+            let (host, state) = (server(host), &host.state);
             notes.push(format!("{name}: host {host} {state}{until}"));
         }
         for learned in &site.learned {
@@ -160,6 +160,14 @@ pub fn notes(sites: &[SiteStatus], now: Timestamp) -> Vec<String> {
         }
     }
     notes
+}
+
+/// The port tells relays of one host apart; with MX hosts it is mostly the usual one.
+fn server(host: &HostStatus) -> String {
+    match host.port {
+        25 => host.host.clone(),
+        port => format!("{} port {port}", host.host),
+    }
 }
 
 fn rate(site: &SiteStatus) -> String {
@@ -251,14 +259,19 @@ fn whole(site: &SiteStatus, now: Timestamp, screen: &Screen) -> String {
         let until = host.until.map_or_else(String::new, |until| {
             format!(", {what} {}", text::until(until, now))
         });
+        let server = server(host);
         let HostStatus {
-            host,
             address,
             state,
             why,
             ..
         } = host;
-        let words = format!("{host} [{address}] {state}{until}: {why}");
+        // Of a relay that is named by its address there is no more to tell.
+        let address = match host.host.starts_with('[') {
+            true => String::new(),
+            false => format!(" [{address}]"),
+        };
+        let words = format!("{server}{address} {state}{until}: {why}");
         lines.push(fact("Host", &words));
     }
     if let Some(why) = &site.why {
@@ -341,6 +354,7 @@ mod tests {
             hosts: vec![HostStatus {
                 host: "mx1.example.net".to_owned(),
                 address: "192.0.2.9".to_owned(),
+                port: 25,
                 state: "dead".to_owned(),
                 until: Some(samples::at(120)),
                 why: "no answer within 30 s".to_owned(),

@@ -335,3 +335,20 @@ async fn addresses_come_in_the_order_of_the_configured_family() {
     let literal = router.addresses("[192.0.2.3]").await.unwrap();
     assert_eq!(literal, [IpAddr::from([192, 0, 2, 3])]);
 }
+
+#[test]
+fn the_name_of_a_site_tells_its_servers_with_their_ports() {
+    let servers = |site: &str| -> Vec<String> {
+        let servers = servers_of_site(site, 25).into_iter();
+        servers
+            .map(|(host, port)| format!("{host}={port}"))
+            .collect()
+    };
+    assert_eq!(servers("a.test,b.test"), ["a.test=25", "b.test=25"]);
+    assert_eq!(servers("[192.0.2.7]"), ["[192.0.2.7]=25"]);
+    assert_eq!(
+        servers("relay:UP.test:587,192.0.2.9:465,[2001:db8::1]:2525"),
+        ["up.test=587", "[192.0.2.9]=465", "[2001:db8::1]=2525"],
+        "as candidates are called"
+    );
+}

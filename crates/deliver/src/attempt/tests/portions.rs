@@ -180,3 +180,25 @@ async fn replies_lost_behind_a_chunk_send_it_to_no_other_host_at_once() {
         assert_eq!(scene.net.dialled(), ["mx1.r.example"], "{end}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_carries_no_more_transactions_than_it_may_however_few_messages_they_are() {
+    let one = |name: &str| to("a@s.example", &format!("{name}@r.example"));
+    let mut scene = Scene::new(vec![
+        talk(&[HELLO, &one("b"), &one("c"), BYE]),
+        talk(&[HELLO, &one("d"), &one("e"), BYE]),
+        talk(&[HELLO, &one("f"), &one("g"), BYE]),
+        talk(&[HELLO, &one("h"), &one("b"), BYE]),
+    ]);
+    (scene.recipients_max, scene.messages_max) = (1, 2);
+    let names = ["b", "c", "d", "e", "f", "g", "h"].map(|name| format!("{name}@r.example"));
+    let id = scene.accept(&names.each_ref().map(String::as_str)).await;
+    let report = scene.work(id).await;
+    assert_eq!(report.due_again, None, "in one attempt");
+    assert_eq!(scene.states(id).await, [State::Delivered; 7]);
+    let id = scene.accept(&["b@r.example"]).await;
+    scene.work(id).await;
+    assert_eq!(scene.states(id).await, [State::Delivered]);
+    scene.quit().await;
+    assert_eq!(scene.net.dialled(), ["mx1.r.example"; 4]);
+}

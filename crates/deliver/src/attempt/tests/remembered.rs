@@ -92,3 +92,61 @@ async fn a_host_that_sends_mail_elsewhere_is_tried_last_for_a_minute() {
     assert_eq!(scene.net.dialled(), wanted);
     scene.quit().await;
 }
+
+/// All mail goes by these relays.
+fn by_relays(scene: &Scene, relays: &[(&str, u16)]) {
+    let settings = scene.world.settings.load_full();
+    let mut config = (*settings.config).clone();
+    let via: Vec<String> = relays
+        .iter()
+        .map(|(host, port)| format!("{host}:{port}"))
+        .collect();
+    let text = format!("[[route]]\nto = [\"*\"]\nvia = {via:?}\ntls = \"none\"\n");
+    let source = relay_config::Source {
+        name: "test".to_owned(),
+        text,
+    };
+    let loaded = relay_config::load(&[source], &[], &[], "relay.example", &relay_config::NoFiles);
+    config.routes = loaded.unwrap().routes;
+    scene
+        .world
+        .router
+        .reload(crate::run::route_settings(&config));
+    scene
+        .world
+        .settings
+        .store(std::sync::Arc::new(crate::world::Settings {
+            config: std::sync::Arc::new(config),
+            table: settings.table.clone(),
+            signers: settings.signers.clone(),
+        }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn relays_at_one_address_are_told_apart_by_their_ports() {
+    let mut scene = Scene::new(Vec::new());
+    scene.reach = Reach::Living;
+    by_relays(&scene, &[("192.0.2.7", 2525), ("192.0.2.7", 587)]);
+    let wait = one_more(&mut scene, vec![Script::Stall, once()]).await;
+    assert!(wait >= Duration::from_secs(300), "{wait:?}");
+    // The first one is dead, the second is not: it neither shares its fate nor speaks for it.
+    for _ in 0..2 {
+        let wait = one_more(&mut scene, vec![once()]).await;
+        assert!(wait < Duration::from_secs(1), "{wait:?}");
+    }
+    tokio::time::sleep(Duration::from_secs(660)).await;
+    one_more(&mut scene, vec![once()]).await;
+    let ports = scene.net.ports();
+    assert_eq!(ports, [2525, 587, 587, 587, 2525]);
+    scene.quit().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_sends_us_away_leaves_the_mail_to_another_port_of_its_host() {
+    let mut scene = Scene::new(Vec::new());
+    by_relays(&scene, &[("192.0.2.7", 2525), ("192.0.2.7", 587)]);
+    let away = talk(&["S: 554 5.3.2 no service here\n"]);
+    one_more(&mut scene, vec![away, once()]).await;
+    assert_eq!(scene.net.ports(), [2525, 587]);
+    scene.quit().await;
+}

@@ -51,7 +51,7 @@ pub enum Script {
 /// Names, and one script for each connection.
 pub struct Net {
     scripts: Mutex<VecDeque<Script>>,
-    dialled: Mutex<Vec<String>>,
+    dialled: Mutex<Vec<(String, u16)>>,
     heard: Arc<Mutex<Heard>>,
 }
 
@@ -73,7 +73,13 @@ impl Net {
     }
 
     pub fn dialled(&self) -> Vec<String> {
-        self.dialled.lock().unwrap().clone()
+        let dialled = self.dialled.lock().unwrap();
+        dialled.iter().map(|(host, _)| host.clone()).collect()
+    }
+
+    pub fn ports(&self) -> Vec<u16> {
+        let dialled = self.dialled.lock().unwrap();
+        dialled.iter().map(|(_, port)| *port).collect()
     }
 
     pub fn bodies(&self) -> Vec<String> {
@@ -109,10 +115,11 @@ impl Dialer for Net {
     fn dial<'a>(
         &'a self,
         host: &'a str,
-        _address: SocketAddr,
+        address: SocketAddr,
         _source: Option<IpAddr>,
     ) -> Dialing<'a> {
-        self.dialled.lock().unwrap().push(host.to_owned());
+        let dialled = (host.to_owned(), address.port());
+        self.dialled.lock().unwrap().push(dialled);
         let script = self.scripts.lock().unwrap().pop_front();
         let heard = self.heard.clone();
         Box::pin(async move {
@@ -236,6 +243,7 @@ pub struct Scene {
     pub flows: Vec<Flow>,
     /// What the next dispatches allow.
     pub recipients_max: u32,
+    pub messages_max: u32,
     pub reach: Reach,
     news: SiteNews,
     pub queue_stopped: u32,
@@ -310,6 +318,7 @@ impl Scene {
             accepted: Vec::new(),
             flows: Vec::new(),
             recipients_max: 1000,
+            messages_max: 1000,
             reach: Reach::All,
             news: SiteNews::Neutral,
             queue_stopped: 0,
@@ -360,6 +369,7 @@ impl Scene {
             hop,
             as_of: Timestamp::MAX,
             recipients_max: self.recipients_max,
+            messages_max: self.messages_max,
             sources: Default::default(),
             reach: self.reach,
         }
