@@ -65,13 +65,24 @@ pub struct TlsError {
 
 /// The system's trusted roots, and those of this PEM.
 pub fn roots(extra: &str) -> RootCertStore {
+    let mut roots = system_roots();
+    add_pem(&mut roots, extra);
+    roots
+}
+
+/// The system's trusted roots. Reads a hundred files and more.
+pub fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     // Roots that cannot be read are left out: a broken file among a hundred is the system's matter.
     let native = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(native.certs);
-    let extra = CertificateDer::pem_slice_iter(extra.as_bytes());
-    roots.add_parsable_certificates(extra.filter_map(Result::ok));
     roots
+}
+
+/// What of it cannot be read is left out.
+pub fn add_pem(roots: &mut RootCertStore, pem: &str) {
+    let found = CertificateDer::pem_slice_iter(pem.as_bytes());
+    roots.add_parsable_certificates(found.filter_map(Result::ok));
 }
 
 impl TlsClient {

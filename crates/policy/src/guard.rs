@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::load::{Example, Reader, TableAt};
-use crate::texts::Candidates;
+use crate::texts::{Candidates, Text};
 
 /// One `[[guard]]` as it is written.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(crate) struct LoadedGuard {
     pub file: String,
     pub line: usize,
     pub name: String,
-    pub texts: Vec<String>,
+    pub texts: Vec<Text>,
     pub explain: Option<String>,
     pub examples: Vec<Example>,
 }
@@ -80,7 +80,7 @@ impl Reader<'_> {
 
 impl CompiledGuard {
     /// The guard, with its texts at the end of the others.
-    pub fn of(loaded: LoadedGuard, patterns: &mut Vec<String>) -> CompiledGuard {
+    pub fn of(loaded: LoadedGuard, patterns: &mut Vec<Text>) -> CompiledGuard {
         let first = patterns.len();
         patterns.extend(loaded.texts);
         CompiledGuard {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use regex_syntax::hir::HirKind;
 
 use crate::decide::Rule;
-use crate::load::rule_hir;
 use crate::retry::Schedule;
 use crate::table::{CompiledRule, Table};
+use crate::texts::rule_hir;
 use crate::texts::{Candidates, Texts};
 
 /// One thing to look at. Display: `file:line: rule NAME: what is odd; the fix`.

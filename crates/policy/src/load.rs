@@ -15,6 +15,7 @@ use crate::nearest::one_of;
 use crate::pattern::{Codes, EnhancedPattern, duration};
 use crate::provider::{Provider, host_name};
 use crate::table::TableError;
+use crate::texts::Text;
 
 /// What one file holds.
 #[derive(Debug, Default)]
@@ -36,7 +37,7 @@ pub(crate) struct LoadedRule {
     pub enhanced: Vec<EnhancedPattern>,
     pub failures: Vec<Failure>,
     /// One of these must match; empty: any text.
-    pub texts: Vec<String>,
+    pub texts: Vec<Text>,
     pub accepted_before: u32,
     pub tls: Option<TlsInUse>,
     pub category: Category,
@@ -337,7 +338,7 @@ impl Reader<'_> {
         })
     }
 
-    pub(crate) fn regex_texts(&mut self, value: &Value<'_>) -> Vec<String> {
+    pub(crate) fn regex_texts(&mut self, value: &Value<'_>) -> Vec<Text> {
         let regexes = self.regexes;
         self.words("text", value, |text| regex_text(text, regexes))
     }
@@ -493,7 +494,7 @@ struct Draft {
     codes: Option<Codes>,
     enhanced: Vec<EnhancedPattern>,
     failures: Vec<Failure>,
-    texts: Vec<String>,
+    texts: Vec<Text>,
     accepted_before: u32,
     tls: Option<TlsInUse>,
     category: Option<Category>,
@@ -541,17 +542,6 @@ impl Actions {
     }
 }
 
-/// The parsed form of a rule's `text`, with its case as written.
-pub(crate) fn rule_hir(text: &str) -> Result<regex_syntax::hir::Hir, String> {
-    regex_syntax::ParserBuilder::new()
-        .unicode(false)
-        .utf8(false)
-        .build()
-        // Case is ignored anyway, and `(?i)` would hide the letters.
-        .parse(text.trim_start_matches("(?i)"))
-        .map_err(|error| error.to_string())
-}
-
 /// How the `text` of a rule is compiled: case is ignored for ASCII letters; `\d`, `\w` and `\b`
 /// are ASCII, which keeps the matcher small and fast.
 pub(crate) fn rule_regex(text: &str) -> Result<regex::bytes::Regex, regex::Error> {
@@ -562,7 +552,7 @@ pub(crate) fn rule_regex(text: &str) -> Result<regex::bytes::Regex, regex::Error
         .build()
 }
 
-fn regex_text(text: &str, regexes: Regexes) -> Result<String, String> {
+fn regex_text(text: &str, regexes: Regexes) -> Result<Text, String> {
     let refused = |reason: String| {
         let reason = reason.lines().last().unwrap_or_default();
         let reason = reason.trim_start_matches("error: ");
@@ -570,11 +560,11 @@ fn regex_text(text: &str, regexes: Regexes) -> Result<String, String> {
             "'{text}': not a regular expression this table takes: {reason}; write a backslash before a character that is meant as itself, no look-around, and letters beyond ASCII as (a|b), not as [ab]"
         )
     };
-    rule_hir(text).map_err(refused)?;
+    let parsed = Text::of(text).map_err(refused)?;
     if regexes == Regexes::Built {
         rule_regex(text).map_err(|error| refused(error.to_string()))?;
     }
-    Ok(text.to_owned())
+    Ok(parsed)
 }
 
 fn list<'t>(value: &'t Value<'t>) -> &'t [Value<'t>] {

@@ -378,9 +378,9 @@ fn compile(all: Loaded, errors: &mut Vec<TableError>) -> Option<Table> {
     let providers = Providers::new(all.providers);
     let mut patterns = Vec::new();
     let mut rules = Vec::with_capacity(all.rules.len());
-    for loaded in all.rules {
+    for mut loaded in all.rules {
         let first = patterns.len();
-        patterns.extend(loaded.texts.iter().cloned());
+        patterns.append(&mut loaded.texts);
         let texts = first..patterns.len();
         rules.push(compile_rule(loaded, texts, &providers, errors));
     }

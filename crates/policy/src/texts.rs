@@ -13,7 +13,7 @@ use regex_syntax::hir::{Hir, HirKind};
 
 use crate::bits::Bits;
 use crate::literals::{BYTES_MIN, Literals};
-use crate::load::{rule_hir, rule_regex};
+use crate::load::rule_regex;
 
 /// The patterns of all rules, by index.
 #[derive(Debug)]
@@ -45,6 +45,13 @@ struct Pattern {
     regex: OnceLock<Option<Regex>>,
 }
 
+/// One pattern, parsed: what a rule's `text` comes to.
+#[derive(Debug)]
+pub(crate) struct Text {
+    source: String,
+    needed: Needed,
+}
+
 /// The patterns that may match one text.
 pub(crate) struct Candidates<'t> {
     texts: &'t Texts,
@@ -72,14 +79,12 @@ const FURTHER_LITERALS_MAX: usize = 40;
 const GROUPS_MAX: usize = 3;
 
 impl Texts {
-    /// Takes patterns that `rule_regex` has accepted.
-    pub fn new(patterns: Vec<String>) -> Texts {
+    pub fn new(patterns: Vec<Text>) -> Texts {
         let mut literals = Collected::default();
         let mut compiled = Vec::with_capacity(patterns.len());
         let mut all_needs = Vec::with_capacity(patterns.len());
         let mut always = Bits::none(patterns.len());
-        for (at, source) in patterns.into_iter().enumerate() {
-            let needed = Needed::of(&source);
+        for (at, Text { source, needed }) in patterns.into_iter().enumerate() {
             let mut needs = SURE;
             for (group, bit) in needed.groups.into_iter().zip(0u8..) {
                 needs |= 1 << bit;
@@ -141,6 +146,17 @@ impl Texts {
             text: text.as_bytes(),
             marks,
         }
+    }
+}
+
+impl Text {
+    /// An error is the parser's, for people. What is too large to be built is not noticed here.
+    pub fn of(source: &str) -> Result<Text, String> {
+        let needed = Needed::of(&rule_hir(source)?);
+        Ok(Text {
+            source: source.to_owned(),
+            needed,
+        })
     }
 }
 
@@ -216,7 +232,7 @@ impl Collected {
 }
 
 /// What a literal search can say of a pattern.
-#[derive(Default)]
+#[derive(Debug)]
 struct Needed {
     /// The groups of literals, in lower case, that sort out most; none if a match need contain nothing.
     groups: Vec<Group>,
@@ -225,10 +241,7 @@ struct Needed {
 }
 
 impl Needed {
-    fn of(pattern: &str) -> Needed {
-        let Ok(hir) = rule_hir(pattern) else {
-            return Needed::default();
-        };
+    fn of(hir: &Hir) -> Needed {
         let branches = match hir.kind() {
             HirKind::Alternation(branches) => branches.as_slice(),
             HirKind::Empty
@@ -237,7 +250,7 @@ impl Needed {
             | HirKind::Look(_)
             | HirKind::Repetition(_)
             | HirKind::Capture(_)
-            | HirKind::Concat(_) => std::slice::from_ref(&hir),
+            | HirKind::Concat(_) => std::slice::from_ref(hir),
         };
         let alone: Vec<Group> = branches.iter().filter_map(whole_words).collect();
         let nothing_else = alone.len() == branches.len();
@@ -249,10 +262,21 @@ impl Needed {
             };
         }
         Needed {
-            groups: needed_literals(&hir),
+            groups: needed_literals(hir),
             sure,
         }
     }
+}
+
+/// The parsed form of a rule's `text`, with its case as written.
+pub(crate) fn rule_hir(text: &str) -> Result<Hir, String> {
+    regex_syntax::ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .build()
+        // Case is ignored anyway, and `(?i)` would hide the letters.
+        .parse(text.trim_start_matches("(?i)"))
+        .map_err(|error| error.to_string())
 }
 
 /// Every text a pattern can match, in lower case, if it is nothing but a few words.
@@ -372,7 +396,7 @@ mod tests {
             r"no|not here|\bgone\b",
             r"",
         ];
-        let texts = Texts::new(patterns.map(String::from).to_vec());
+        let texts = Texts::new(patterns.map(|one| Text::of(one).unwrap()).into());
         for text in [
             "User unknown",
             "user is UNKNOWN",
@@ -429,7 +453,7 @@ mod tests {
     #[test]
     fn words_alone_need_no_regular_expression() {
         let patterns = ["gr[ae]ylist(ed|ing)", r"user\b"];
-        let texts = Texts::new(patterns.map(String::from).to_vec());
+        let texts = Texts::new(patterns.map(|one| Text::of(one).unwrap()).into());
         let candidates = texts.candidates("User greylisted");
         assert!(candidates.matched(0) && candidates.matched(1));
         let built = texts.patterns.iter().map(|one| one.regex.get().is_some());

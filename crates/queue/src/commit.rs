@@ -311,7 +311,8 @@ impl Committer {
                     }
                 }
                 Work::Settle { .. } => {
-                    if step.after.finished() {
+                    // What waits is read back when it is due: the memory is for what goes out at once.
+                    if step.after.none_is_new() {
                         bodies.remove(step.after.id);
                     }
                     ledger.install_settled(step.after.clone());

@@ -94,6 +94,13 @@ impl Message {
             .iter()
             .all(|recipient| recipient.state.is_final())
     }
+
+    /// Whether no recipient is still to be tried for the first time.
+    pub(crate) fn none_is_new(&self) -> bool {
+        self.recipients
+            .iter()
+            .all(|recipient| recipient.state != State::Queued)
+    }
 }
 
 /// Where a recipient stands.

@@ -3,6 +3,7 @@
 
 mod memory;
 mod notify;
+mod prepare;
 mod reload;
 mod sandbox;
 mod settings;
@@ -17,6 +18,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use relay_config::LogFormat;
 use relay_observe::log::Format;
+
+use wire::StartError;
 
 /// sysexits.h EX_CONFIG: the configuration is refused. systemd does not restart on it.
 const EXIT_CONFIG: u8 = 78;
@@ -47,34 +50,40 @@ fn main() -> ExitCode {
         arguments.sandbox.into(),
         arguments.state_dir,
     );
-    let settings = match origin.load() {
-        Ok(settings) => settings,
-        Err(mistakes) => {
-            for mistake in &mistakes {
-                eprintln!("{mistake}");
-            }
-            return ExitCode::from(EXIT_CONFIG);
-        }
-    };
     if arguments.check_config {
-        println!("{}: ok", origin.name());
-        return ExitCode::SUCCESS;
+        return match origin.load() {
+            Ok(_) => {
+                println!("{}: ok", origin.name());
+                ExitCode::SUCCESS
+            }
+            Err(mistakes) => refuse(&mistakes),
+        };
     }
-    relay_observe::log::init(
-        log_format(settings.config.log.format),
-        &settings.config.log.level,
-    );
-    for warning in &settings.warnings {
+    let early = match origin.read() {
+        Ok(early) => early,
+        Err(mistakes) => return refuse(&mistakes),
+    };
+    relay_observe::log::init(log_format(early.config.log.format), &early.config.log.level);
+    for warning in &early.warnings {
         tracing::warn!("{warning}");
     }
-    match wire::run(origin, settings) {
+    match wire::run(origin, early) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(StartError::Mistakes(mistakes)) => refuse(&mistakes),
         Err(error) => {
             tracing::error!("{error}");
             eprintln!("relayd: {error}");
             ExitCode::from(error.exit_status())
         }
     }
+}
+
+/// A line for each mistake.
+fn refuse(mistakes: &[String]) -> ExitCode {
+    for mistake in mistakes {
+        eprintln!("{mistake}");
+    }
+    ExitCode::from(EXIT_CONFIG)
 }
 
 /// The configuration is pure and does not know the log; both name the same three.

@@ -5,10 +5,15 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// It takes some milliseconds of one processor.
 const EVERY: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// It is done sooner where the process has grown by that much since it was done last: what a burst leaves behind
+/// goes within a second, and what is in use cannot make it happen often.
+const GROWN_PAGES: u64 = (8 << 20) / 4096;
 /// Pieces from this size on are the system's. A piece of a body that is read or sent is smaller.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const LARGE_BYTES: i32 = 128 << 10;
@@ -42,14 +47,28 @@ pub fn small_heaps() {
 }
 
 pub async fn give_back(shutdown: CancellationToken) {
+    let mut left = 0;
+    let mut last = Instant::now();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
             () = shutdown.cancelled() => return,
+        }
+        if last.elapsed() < EVERY && resident_pages() < left + GROWN_PAGES {
+            continue;
         }
         // It goes through all of the heap: not on a thread that sessions wait for.
         let _ = tokio::task::spawn_blocking(trim).await;
+        left = resident_pages();
+        last = Instant::now();
     }
+}
+
+/// 0 where the system does not say: then it is done every half a minute.
+fn resident_pages() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let resident = statm.split(' ').nth(1);
+    resident.and_then(|pages| pages.parse().ok()).unwrap_or(0)
 }
 
 /// Other C libraries have nothing of the kind.

@@ -9,7 +9,7 @@ use relay_observe::{Event, Events};
 use relay_queue::DiskStore;
 
 use crate::settings::{Origin, Settings};
-use crate::{notify, wire};
+use crate::{notify, prepare};
 
 /// Knows where the settings come from and everybody who has a copy.
 pub struct Reloader {
@@ -82,7 +82,7 @@ impl Reloader {
             mut warnings,
         } = settings;
         warnings.extend(self.needs_restart(&config));
-        self.queue.set_limits(wire::limits(&config.queue));
+        self.queue.set_limits(prepare::limits(&config.queue));
         self.accepting
             .reload(relay_submission::Settings::new(&config), listener_tls);
         self.sending

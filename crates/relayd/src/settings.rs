@@ -40,6 +40,14 @@ impl From<bool> for Sandbox {
     }
 }
 
+/// What the configuration's files say by themselves. The files that it names, the policy table above all, take
+/// longer: a start opens the queue meanwhile.
+#[derive(Clone)]
+pub struct Early {
+    pub config: Arc<Config>,
+    pub warnings: Vec<String>,
+}
+
 /// All that a file can change.
 pub struct Settings {
     pub config: Arc<Config>,
@@ -79,17 +87,14 @@ impl Origin {
 
     /// Reads and checks everything. `Err`: every mistake found, with file, line, key and fix.
     pub fn load(&self) -> Result<Settings, Vec<String>> {
+        self.read()?.finish()
+    }
+
+    /// Reads the configuration, and not yet what it names.
+    pub fn read(&self) -> Result<Early, Vec<String>> {
         let (config, warnings) = self.config()?;
-        let table = config.policy_table(&DiskFiles).map_err(texts)?;
-        let signers = signers(&config)?;
-        let listener_tls = listener_tls(&config)?;
-        let tls_roots = tls_roots(&config)?;
-        Ok(Settings {
+        Ok(Early {
             config: Arc::new(config),
-            table: Arc::new(table),
-            signers: Arc::new(signers),
-            listener_tls,
-            tls_roots,
             warnings,
         })
     }
@@ -113,6 +118,22 @@ impl Origin {
             }
         };
         loaded.map_err(texts)
+    }
+}
+
+impl Early {
+    /// Reads and checks what the configuration names.
+    pub fn finish(self) -> Result<Settings, Vec<String>> {
+        let Early { config, warnings } = self;
+        let table = config.policy_table(&DiskFiles).map_err(texts)?;
+        Ok(Settings {
+            table: Arc::new(table),
+            signers: Arc::new(signers(&config)?),
+            listener_tls: listener_tls(&config)?,
+            tls_roots: tls_roots(&config)?,
+            config,
+            warnings,
+        })
     }
 }
 

@@ -18,8 +18,7 @@ use relay_deliver::{Delivery, World};
 use relay_doctor::Doctor;
 use relay_oauth::{Http, Tokens};
 use relay_observe::{Clock, Event, Events, history};
-use relay_queue::disk::{DiskStore, Options};
-use relay_queue::{Limits, Message, Store};
+use relay_queue::{Message, Store};
 use relay_route::{AdBit, HickoryResolver, Resolver, Router};
 use relay_simulator::SimulatedNet;
 use relay_sts::{Https, HttpsFetch, Sts};
@@ -28,15 +27,19 @@ use relay_suppression::{List, Suppressions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::prepare::{Prepared, prepare};
 use crate::reload::Reloader;
-use crate::settings::{Origin, Settings};
+use crate::settings::{Early, Origin};
 use crate::stop::{GRACE, Signals, Wish};
-use crate::{memory, notify, sandbox, sockets, tls_reports};
+use crate::{memory, notify, sandbox, tls_reports};
 
 /// Why relayd could not start, or could not go on. Texts for people.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The operator's files are at fault.
+    /// The operator's files are at fault: file, line, key and fix of each mistake.
+    #[error("{}", .0.join("\n"))]
+    Mistakes(Vec<String>),
+    /// What the operator's files say cannot be done here.
     #[error("{0}")]
     Configuration(String),
     /// The system refused something.
@@ -53,7 +56,7 @@ impl StartError {
     /// As in sysexits.h: 78 EX_CONFIG, 71 EX_OSERR, 74 EX_IOERR.
     pub fn exit_status(&self) -> u8 {
         match self {
-            StartError::Configuration(_) => crate::EXIT_CONFIG,
+            StartError::Mistakes(_) | StartError::Configuration(_) => crate::EXIT_CONFIG,
             StartError::System(_) => 71,
             StartError::Queue(_) => 74,
         }
@@ -61,13 +64,13 @@ impl StartError {
 }
 
 /// Runs until told to stop.
-pub fn run(origin: Origin, settings: Settings) -> Result<(), StartError> {
+pub fn run(origin: Origin, early: Early) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| StartError::System(format!("the runtime cannot start: {error}")))?;
     runtime.block_on(async {
-        let running = Running::start(origin, settings).await?;
+        let running = Running::start(origin, early).await?;
         running.until_stopped().await
     })
 }
@@ -86,22 +89,22 @@ struct Running {
 }
 
 impl Running {
-    async fn start(origin: Origin, settings: Settings) -> Result<Running, StartError> {
+    async fn start(origin: Origin, early: Early) -> Result<Running, StartError> {
         let signals =
             Signals::listen().map_err(|error| StartError::System(format!("signals: {error}")))?;
         let clock = Clock::starting_at(Timestamp::now());
-        let events = events(&settings.config, clock);
+        let config = early.config.clone();
+        let events = events(&config, clock);
         let shutdown = CancellationToken::new();
-        let config = settings.config.clone();
-
-        // Sockets first: a port that is taken must not cost a recovery of the queue.
-        let listeners =
-            sockets::bind(&config.listeners, &events).map_err(StartError::Configuration)?;
-        let queue = open_queue(&config, clock, events.clone()).await?;
+        let Prepared {
+            listeners,
+            queue,
+            settings,
+            roots,
+        } = prepare(early, clock, &events).await?;
         let store: Arc<dyn Store> = queue.clone();
         let suppressions = open_suppressions(&config, clock, events.clone()).await?;
         let (resolver, dialer) = outside(&origin, &config, clock)?;
-        let roots = relay_deliver::tls::roots(&settings.tls_roots);
         let tokens = tokens(&config, resolver.clone(), roots.clone())?;
         let https = https(&config, resolver.clone(), roots.clone())?;
         let sts = policies(&config, resolver.clone(), https.clone(), clock).await?;
@@ -296,35 +299,6 @@ fn events(config: &Config, clock: Clock) -> Events {
     }
 }
 
-async fn open_queue(
-    config: &Config,
-    clock: Clock,
-    events: Events,
-) -> Result<Arc<DiskStore>, StartError> {
-    let dir = config.state.dir.clone();
-    let options = Options {
-        limits: limits(&config.queue),
-        busy_after: config.queue.busy_after,
-        body_cache_bytes: usize::try_from(config.queue.body_cache_bytes).unwrap_or(usize::MAX),
-        index_cache_bytes: config.queue.index_cache_bytes,
-        ..Options::default()
-    };
-    // Recovery reads the whole journal tail: off the async threads.
-    let options = options.or_small_for_a_test();
-    let opened =
-        tokio::task::spawn_blocking(move || DiskStore::open(&dir, clock, events, options)).await;
-    match opened {
-        Ok(Ok(store)) => Ok(Arc::new(store)),
-        Ok(Err(error)) => Err(StartError::Configuration(format!(
-            "{}: {error}",
-            config.state.dir.display()
-        ))),
-        Err(error) => Err(StartError::System(format!(
-            "the queue could not be opened: {error}"
-        ))),
-    }
-}
-
 /// After the queue, whose lock on the directory holds for this file, too.
 async fn open_suppressions(
     config: &Config,
@@ -339,19 +313,6 @@ async fn open_suppressions(
         Err(error) => Err(StartError::System(format!(
             "the suppression list could not be opened: {error}"
         ))),
-    }
-}
-
-/// What `[queue]` says of what may come in; a reload changes it.
-pub fn limits(queue: &relay_config::Queue) -> Limits {
-    Limits {
-        messages_max: queue.messages_max,
-        bytes_max: queue.bytes_max.unwrap_or(u64::MAX),
-        reserve_bytes: queue.reserve_bytes,
-        reserve_percent: queue.reserve_percent,
-        close_percent: queue.close_percent,
-        share_percent: queue.share_percent,
-        ballast_bytes: queue.ballast_bytes,
     }
 }
 

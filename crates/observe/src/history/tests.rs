@@ -146,6 +146,33 @@ async fn the_files_together_never_grow_beyond_their_bound_and_the_newest_stay() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_list_of_a_full_segment_has_the_ids_of_every_life_that_wrote_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..3 {
+        let events = open(options(dir.path()));
+        events.emit(delivered(number));
+        close(&events);
+    }
+    let events = open(options(dir.path()));
+    events.emit(delivered(3));
+    events.history().unwrap().caught_up().await;
+    tokio::time::advance(Duration::from_secs(86_400)).await;
+    events.emit(delivered(4));
+    close(&events);
+    let full = segment::Segment::all(dir.path()).unwrap().remove(0);
+    let lines = fs::read(&full.path).unwrap();
+    for number in 0..4 {
+        let offsets = full.offsets(id(number)).unwrap().expect("a list");
+        let [offset] = offsets[..] else {
+            panic!("{number}: {offsets:?}")
+        };
+        let line = lines[offset as usize..].split(|byte| *byte == b'\n').next();
+        let entry: Entry = serde_json::from_slice(line.unwrap()).unwrap();
+        assert_eq!(entry.id, Some(id(number)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_day_has_a_segment_of_its_own_and_goes_when_it_is_too_old() {
     let dir = tempfile::tempdir().unwrap();
     let day = Duration::from_secs(86_400);

@@ -1,9 +1,9 @@
 //! The writer's thread: appends lines, begins a new segment when one is full or the day is over,
 //! removes the oldest.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,6 +71,10 @@ struct Open {
     segment: Segment,
     file: File,
     bytes: u64,
+    /// How many of them an earlier life wrote: their ids are read when the segment is sealed, since a start has no
+    /// time for it.
+    unread: u64,
+    /// Of what was written since.
     ids: Vec<(QueueId, u32)>,
 }
 
@@ -265,6 +269,7 @@ impl Writer {
                     segment,
                     file,
                     bytes: 0,
+                    unread: 0,
                     ids: Vec::new(),
                 }))
             }
@@ -272,8 +277,10 @@ impl Writer {
     }
 
     fn seal(&mut self) -> io::Result<()> {
-        if let Some(open) = self.open.take() {
-            let sealed = open.segment.seal(open.ids, open.bytes);
+        if let Some(mut open) = self.open.take() {
+            let sealed = open
+                .read_ids()
+                .and_then(|()| open.segment.seal(std::mem::take(&mut open.ids), open.bytes));
             let bytes = open.segment.bytes();
             self.sealed.push((open.segment, bytes));
             sealed?;
@@ -311,29 +318,34 @@ impl Writer {
 impl Open {
     /// Goes on with a segment of an earlier life: its torn last line is cut off.
     fn again(segment: Segment) -> io::Result<Open> {
-        let text = fs::read(&segment.path)?;
-        let whole = memchr::memrchr(b'\n', &text).map_or(0, |last| last + 1);
-        let file = File::options().append(true).open(&segment.path)?;
-        file.set_len(whole as u64)?;
-        let mut ids = Vec::new();
-        let mut offset = 0;
-        for line in text
-            .get(..whole)
-            .unwrap_or_default()
-            .split_inclusive(|byte| *byte == b'\n')
-        {
-            if let Ok(entry) = serde_json::from_slice::<Entry>(line) {
-                let found = [entry.id, entry.of].into_iter().flatten();
-                ids.extend(found.map(|id| (id, offset)));
-            }
-            offset += u32::try_from(line.len()).unwrap_or(u32::MAX);
-        }
+        let file = File::options()
+            .read(true)
+            .append(true)
+            .open(&segment.path)?;
+        let whole = whole_lines(&file)?;
+        file.set_len(whole)?;
         Ok(Open {
             segment,
             file,
-            bytes: whole as u64,
-            ids,
+            bytes: whole,
+            unread: whole,
+            ids: Vec::new(),
         })
+    }
+
+    fn read_ids(&mut self) -> io::Result<()> {
+        let mut lines = BufReader::new(File::open(&self.segment.path)?.take(self.unread));
+        let (mut line, mut offset) = (Vec::new(), 0);
+        while lines.read_until(b'\n', &mut line)? > 0 {
+            if let Ok(entry) = serde_json::from_slice::<Entry>(&line) {
+                let found = [entry.id, entry.of].into_iter().flatten();
+                self.ids.extend(found.map(|id| (id, offset)));
+            }
+            offset += u32::try_from(line.len()).unwrap_or(u32::MAX);
+            line.clear();
+        }
+        self.unread = 0;
+        Ok(())
     }
 
     /// A write that broke off leaves no half line behind for the next one to go on with.
@@ -345,6 +357,22 @@ impl Open {
         self.bytes += text.len() as u64;
         Ok(())
     }
+}
+
+/// How many bytes of a file are whole lines, read from its end.
+fn whole_lines(file: &File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut block = vec![0; 64 << 10];
+    while end > 0 {
+        let begin = end.saturating_sub(block.len() as u64);
+        let part = &mut block[..(end - begin) as usize];
+        file.read_exact_at(part, begin)?;
+        if let Some(last) = memchr::memrchr(b'\n', part) {
+            return Ok(begin + last as u64 + 1);
+        }
+        end = begin;
+    }
+    Ok(0)
 }
 
 /// Less than a twentieth, of large disks less than 1 GiB.
@@ -373,6 +401,22 @@ fn day(at: Timestamp) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_torn_line_is_found_from_the_end_of_the_file() {
+        for (text, whole) in [
+            (String::new(), 0),
+            ("torn".to_owned(), 0),
+            ("one\n".to_owned(), 4),
+            ("one\ntorn".to_owned(), 4),
+            (format!("one\n{}", "x".repeat(200_000)), 4),
+            (format!("{}\ntorn", "x".repeat(65_535)), 65_536),
+        ] {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            assert_eq!(whole_lines(&file).unwrap(), whole);
+        }
+    }
 
     #[test]
     fn the_last_of_a_disk_is_left_to_the_queue() {
