@@ -357,14 +357,22 @@ impl Drop for Pin {
     }
 }
 
-/// Bodies of the latest messages, the oldest dropped first.
+/// Bodies of messages that have just come in and go out soon, the oldest first: one that comes while there is no
+/// room is read back from the journal. To drop the oldest for it would drop each just before it is sent, once mail
+/// comes in faster than it goes out. One that stays for long gives way, or mail for a slow site would keep all
+/// others out.
 #[derive(Debug)]
 pub(crate) struct Bodies {
     bytes_max: usize,
     bytes: usize,
     bodies: HashMap<QueueId, Bytes>,
-    order: VecDeque<QueueId>,
+    /// With the count of messages that had come before.
+    order: VecDeque<(QueueId, u64)>,
+    came: u64,
 }
+
+/// How many messages may come before one that is still there gives way.
+const PATIENCE: u64 = 4096;
 
 impl Bodies {
     fn new(bytes_max: usize) -> Bodies {
@@ -373,6 +381,7 @@ impl Bodies {
             bytes: 0,
             bodies: HashMap::new(),
             order: VecDeque::new(),
+            came: 0,
         }
     }
 
@@ -380,21 +389,26 @@ impl Bodies {
         self.bodies.get(&id).cloned()
     }
 
-    /// One body may take a quarter at most, or it would push everything else out.
+    /// One body may take a quarter at most, or it would keep everything else out.
     pub(crate) fn put(&mut self, id: QueueId, body: Bytes) {
+        self.came += 1;
         if body.len() > self.bytes_max / 4 {
             return;
         }
+        while self.bytes + body.len() > self.bytes_max {
+            match self.order.front() {
+                Some((oldest, came)) if self.came - came > PATIENCE => {
+                    let oldest = *oldest;
+                    self.order.pop_front();
+                    self.remove(oldest);
+                }
+                _ => return,
+            }
+        }
         self.bytes += body.len();
-        self.order.push_back(id);
+        self.order.push_back((id, self.came));
         if let Some(old) = self.bodies.insert(id, body) {
             self.bytes -= old.len();
-        }
-        while self.bytes > self.bytes_max {
-            let Some(oldest) = self.order.pop_front() else {
-                break;
-            };
-            self.remove(oldest);
         }
     }
 
@@ -405,7 +419,56 @@ impl Bodies {
         // Ids of what was delivered would pile up in the order: they leave once they are the most.
         if self.order.len() > 64 + 2 * self.bodies.len() {
             let bodies = &self.bodies;
-            self.order.retain(|id| bodies.contains_key(id));
+            self.order.retain(|(id, _)| bodies.contains_key(id));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> QueueId {
+        QueueId::from_u64(number)
+    }
+
+    fn body(bytes: usize) -> Bytes {
+        Bytes::from(vec![b'x'; bytes])
+    }
+
+    #[test]
+    fn a_body_for_which_there_is_no_room_does_not_push_out_those_that_go_first() {
+        let mut bodies = Bodies::new(100);
+        for number in 0..10 {
+            bodies.put(id(number), body(20));
+        }
+        let kept = |bodies: &Bodies| -> Vec<u64> {
+            let known = |number: &u64| bodies.get(id(*number)).is_some();
+            (0..20_000).filter(known).collect()
+        };
+        assert_eq!(kept(&bodies), [0, 1, 2, 3, 4]);
+        bodies.remove(id(0));
+        bodies.put(id(10), body(20));
+        assert_eq!(kept(&bodies), [1, 2, 3, 4, 10]);
+        bodies.put(id(11), body(26));
+        bodies.remove(id(1));
+        bodies.remove(id(2));
+        bodies.put(id(12), body(26));
+        assert_eq!(kept(&bodies), [3, 4, 10], "more than a quarter is for none");
+    }
+
+    #[test]
+    fn a_body_that_stays_for_long_gives_way() {
+        let mut bodies = Bodies::new(100);
+        for number in 0..5 {
+            bodies.put(id(number), body(20));
+        }
+        for number in 0..PATIENCE {
+            bodies.put(id(100 + number), body(20));
+            assert!(number + 5 > PATIENCE || bodies.get(id(0)).is_some());
+        }
+        assert!(bodies.get(id(0)).is_none());
+        assert!(bodies.get(id(100 + PATIENCE - 1)).is_some());
+        assert!(bodies.bytes <= 100 && bodies.order.len() < 100);
     }
 }
