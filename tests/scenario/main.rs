@@ -35,6 +35,7 @@ mod relayctl_answers_scripts;
 mod relays_of_a_route;
 mod reload_keeps_the_old_on_error;
 mod reports_come_back;
+mod requiretls;
 mod rerouted;
 mod retries_on_schedule;
 mod route_with_login;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use relay_message::received::{self, Protocol, Trace};
 use relay_observe::Event;
 use relay_queue::{Arrival, NewMessage};
-use relay_smtp::envelope::Utf8;
+use relay_smtp::envelope::{RequireTls, Utf8};
 use relay_smtp::{BodyType, Envelope, Mailbox, Recipient, ReversePath};
 
 use crate::error::ApiError;
@@ -66,6 +66,7 @@ impl Addresses {
             } else {
                 Utf8::NotNeeded
             },
+            require_tls: RequireTls::No,
             ret: None,
             envid: None,
         })

@@ -9,7 +9,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use jiff::Timestamp;
 use relay_queue::{Arrival, Attempt, Detour, Message, RecipientState, State};
-use relay_smtp::envelope::{Notify, Ret, Utf8, Wanted};
+use relay_smtp::envelope::{Notify, RequireTls, Ret, Utf8, Wanted};
 use relay_smtp::{BodyType, Envelope, Mailbox, QueueId, Recipient, ReversePath};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,8 @@ pub struct MessageLine {
     pub eight_bit: bool,
     #[serde(default)]
     pub smtputf8: bool,
+    #[serde(default)]
+    pub requiretls: bool,
     /// RET: `full` or `headers`.
     #[serde(default)]
     pub ret: Option<String>,
@@ -119,6 +121,7 @@ impl MessageLine {
             dsn_of: message.arrival.dsn_of.map(|id| id.to_string()),
             eight_bit: envelope.body_type == BodyType::EightBitMime,
             smtputf8: envelope.utf8 == Utf8::Required,
+            requiretls: envelope.require_tls == RequireTls::Yes,
             ret: envelope.ret.map(|ret| match ret {
                 Ret::Full => "full".to_owned(),
                 Ret::Headers => "headers".to_owned(),
@@ -204,6 +207,10 @@ impl MessageLine {
             utf8: match self.smtputf8 {
                 true => Utf8::Required,
                 false => Utf8::NotNeeded,
+            },
+            require_tls: match self.requiretls {
+                true => RequireTls::Yes,
+                false => RequireTls::No,
             },
             ret: match self.ret.as_deref() {
                 None => None,
@@ -443,6 +450,7 @@ mod tests {
                 ],
                 body_type: BodyType::EightBitMime,
                 utf8: Utf8::Required,
+                require_tls: RequireTls::Yes,
                 ret: Some(Ret::Headers),
                 envid: Some("env+20id".to_owned()),
             },

@@ -44,6 +44,8 @@ pub fn detail(id: QueueId, entries: &[Entry]) -> Option<MessageDetail> {
         },
         client: begun.and_then(|entry| entry.client.clone()),
         dsn_of: begun.and_then(|entry| entry.of).map(|of| of.to_string()),
+        // The history does not say.
+        requiretls: false,
         headers: None,
         blocked_by: Vec::new(),
     })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use relay_deliver::next_hop;
 use relay_queue::{Attempt, Detour, Message, RecipientState, State};
+use relay_smtp::envelope::RequireTls;
 use relay_smtp::{NextHop, QueueId, Recipient};
 
 use crate::choice::{Choice, PAGE};
@@ -111,6 +112,7 @@ pub async fn show(world: &AdminWorld, id: &str) -> Result<MessageDetail, ApiErro
         message: view,
         client: message.arrival.client.map(|address| address.to_string()),
         dsn_of: message.arrival.dsn_of.map(|id| id.to_string()),
+        requiretls: message.envelope.require_tls == RequireTls::Yes,
         headers: start.map(|start| header_block(&start)),
         blocked_by,
     })

@@ -88,6 +88,9 @@ pub struct MessageDetail {
     pub client: Option<String>,
     /// The message that this DSN is about.
     pub dsn_of: Option<String>,
+    /// REQUIRETLS was said (RFC 8689).
+    #[serde(default)]
+    pub requiretls: bool,
     /// The header block; None: the message is no longer in the queue.
     pub headers: Option<String>,
     /// What it waits for now, in words.

@@ -36,9 +36,11 @@ pub(crate) enum Guard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     Protected,
-    /// Delivered rather than protected: `TLS-Required: No` (RFC 8689 section 5), as in a report that says
+    /// Delivered rather than protected: `TLS-Required: No` (RFC 8689 section 3), as in a report that says
     /// that somebody's TLS is broken.
     Delivered,
+    /// Proved on each hop, or not delivered: REQUIRETLS (RFC 8689 section 4.2.1).
+    Required,
 }
 
 /// What a job asks of its connections.
@@ -66,6 +68,9 @@ impl Guarded {
 
     pub async fn of(world: &World, candidate: &Candidate, wants: &Wants) -> Guarded {
         let hop = &wants.hop;
+        if wants.wish == Wish::Required {
+            return required(world, candidate, wants).await;
+        }
         let least = match wants.requirement {
             // The author's word against what the recipients' side publishes, not against the operator's.
             TlsRequirement::Opportunistic if wants.wish == Wish::Delivered => {
@@ -214,6 +219,58 @@ async fn sts(world: &World, hop: &NextHop, candidate: &Candidate, least: Guard) 
         Mode::Testing => Ok(least),
     };
     Guarded::new(By::Sts(policy), guard)
+}
+
+/// The host's name must be beyond doubt, then its certificate is to prove it (RFC 8689 section 4.2.1). MX records
+/// can be forged unless DNSSEC or the domain's policy confirms them, whatever the configuration asks of the
+/// certificate; only of the operator's own relay, and of an address, the name is no question.
+async fn required(world: &World, candidate: &Candidate, wants: &Wants) -> Guarded {
+    let (hop, host) = (&wants.hop, &candidate.host);
+    let by_us = |guard| Guarded::new(By::Ourselves, guard);
+    let cannot = |why: String| {
+        let words = format!("the message requires proved TLS on each hop (REQUIRETLS); {why}");
+        Err(refusal(candidate, Failure::RequireTls, words))
+    };
+    match (wants.requirement, hop) {
+        (TlsRequirement::None, _) => {
+            return by_us(cannot(format!("for {host}, `tls` is set to none")));
+        }
+        (TlsRequirement::Verify, NextHop::Relay(_) | NextHop::Address(_)) => {
+            return by_us(Ok(Guard::Named));
+        }
+        (TlsRequirement::Verify, NextHop::Domain(_))
+        | (
+            TlsRequirement::Opportunistic | TlsRequirement::Require | TlsRequirement::Dane,
+            NextHop::Domain(_) | NextHop::Relay(_) | NextHop::Address(_),
+        ) => {}
+    }
+    match (dane(world, hop, candidate).await, wants.requirement, hop) {
+        (Published::Usable(_), TlsRequirement::Verify, _) => return by_us(Ok(Guard::Named)),
+        (Published::Usable(dane), _, _) => return Guarded::dane(dane),
+        (Published::Unknown(by, refusal), _, _) => return Guarded::new(by, Err(refusal)),
+        (Published::Unusable(_) | Published::Nothing, TlsRequirement::Dane, _) => {
+            return by_us(Err(missing(candidate)));
+        }
+        (Published::Unusable(_) | Published::Nothing, _, NextHop::Relay(_)) => {
+            return by_us(Ok(Guard::Named));
+        }
+        (
+            Published::Unusable(_) | Published::Nothing,
+            _,
+            NextHop::Domain(_) | NextHop::Address(_),
+        ) => {}
+    }
+    let mut guarded = sts(world, hop, candidate, Guard::IfOffered).await;
+    if guarded
+        .guard
+        .as_ref()
+        .is_ok_and(|guard| *guard != Guard::Sts)
+    {
+        guarded.guard = cannot(format!(
+            "{host} has no validated TLSA records, and no enforced MTA-STS policy names it"
+        ));
+    }
+    guarded
 }
 
 fn missing(candidate: &Candidate) -> Refusal {

@@ -267,6 +267,7 @@ pub(crate) fn trouble_of(phase: Phase, failure: Failure) -> Option<Trouble> {
             | Failure::TlsaMismatch
             | Failure::StsHost
             | Failure::StsCertificate
+            | Failure::RequireTls
             | Failure::Utf8NotOffered
             | Failure::TooBigForHost
             | Failure::CannotConvert

@@ -12,7 +12,7 @@ use relay_queue::{Body, Message, State, StoreError};
 use relay_schedule::scheduler::SiteNews;
 use relay_schedule::{Dispatch, Reach, Report, SourceChoice};
 use relay_smtp::client::Transaction;
-use relay_smtp::envelope::{Recipient, Ret};
+use relay_smtp::envelope::{Recipient, RequireTls, Ret};
 use relay_smtp::{Host, NextHop, QueueId};
 
 use crate::guard::{Wants, Wish};
@@ -155,6 +155,10 @@ impl Job {
 
     /// What its author says of TLS. Only a single field with the one value there is counts.
     fn wish(&self) -> Wish {
+        // It goes before the field (RFC 8689 sections 3 and 4.1).
+        if self.message.envelope.require_tls == RequireTls::Yes {
+            return Wish::Required;
+        }
         let mut fields = header::fields(&self.head).filter(|field| field.is("TLS-Required"));
         let value = match (fields.next(), fields.next()) {
             (Some(field), None) => field.unfolded(),
@@ -198,6 +202,7 @@ impl Job {
             size: prepared.size,
             body_type: prepared.body_type,
             utf8: prepared.utf8,
+            require_tls: envelope.require_tls,
             ret: envelope.ret,
             envid: envelope.envid.clone(),
         }

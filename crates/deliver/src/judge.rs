@@ -128,6 +128,7 @@ pub(crate) fn news_of(refusal: &Refusal, decision: &Decision) -> SiteNews {
             Said::Failure {
                 failure:
                     Failure::SourceSuspended
+                    | Failure::RequireTls
                     | Failure::TlsaTrouble
                     | Failure::TlsaMissing
                     | Failure::TlsaMismatch

@@ -1,12 +1,14 @@
 //! The DSNs that a settlement calls for: who is to be told, and about whom in one letter.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use relay_config::Config;
 use relay_message::dsn::{self, Dsn, DsnInput, DsnKind, DsnRecipient};
 use relay_observe::Event;
 use relay_policy::Decision;
 use relay_queue::{Arrival, Message, NewMessage};
-use relay_smtp::envelope::{Envelope, Notify, Wanted};
+use relay_smtp::envelope::{Envelope, Notify, RequireTls, Ret, Wanted};
 use relay_smtp::{EnhancedStatus, Mailbox, QueueId, Recipient, ReversePath, StatusClass};
 
 use crate::settle::{Said, Verdict};
@@ -101,6 +103,7 @@ impl Reporter<'_> {
             .map(|(line, text)| self.recipient(kind, line, text))
             .collect();
         let from = self.from(to);
+        let envelope = self.envelope();
         let composed = dsn::compose(&DsnInput {
             kind,
             id,
@@ -110,7 +113,7 @@ impl Reporter<'_> {
             now: self.now,
             original_id: self.message.id,
             original_arrived: self.message.arrival.at,
-            original_envelope: &self.message.envelope,
+            original_envelope: &envelope,
             original: self.start,
             original_bytes: self.message.size,
             recipients: &recipients,
@@ -123,6 +126,18 @@ impl Reporter<'_> {
         Some(self.new_message(id, to, composed))
     }
 
+    /// What the letter is made by. RET=FULL does not count where the message was to be protected (RFC 8689 section 5).
+    fn envelope(&self) -> Cow<'_, Envelope> {
+        let envelope = &self.message.envelope;
+        match envelope.require_tls {
+            RequireTls::No => Cow::Borrowed(envelope),
+            RequireTls::Yes => Cow::Owned(Envelope {
+                ret: Some(Ret::Headers),
+                ..envelope.clone()
+            }),
+        }
+    }
+
     /// From `<>`, so that it never leads to another DSN.
     fn new_message(&self, id: QueueId, to: &Mailbox, composed: Dsn) -> NewMessage {
         NewMessage {
@@ -132,6 +147,8 @@ impl Reporter<'_> {
                 recipients: vec![Recipient::plain(to.clone())],
                 body_type: composed.body_type,
                 utf8: composed.utf8,
+                // It tells as much as the message did (RFC 8689 section 5).
+                require_tls: self.message.envelope.require_tls,
                 ret: None,
                 envid: None,
             },

@@ -308,6 +308,7 @@ fn message(store: &MemoryStore, clock: Clock) -> NewMessage {
             recipients: vec![Recipient::plain(mailbox("b@theirs.test"))],
             body_type: relay_smtp::BodyType::SevenBit,
             utf8: Default::default(),
+            require_tls: Default::default(),
             ret: None,
             envid: None,
         },

@@ -28,8 +28,14 @@ pub(crate) fn status(
 
 /// The code of a failure that says more than its category; the class follows the fate.
 pub(crate) fn of_failure(failure: Failure) -> Option<EnhancedStatus> {
-    // "Conversion required but not supported" (RFC 3463 section 3.7).
-    (failure == Failure::CannotConvert).then_some(EnhancedStatus::permanent(6, 3))
+    let own = [
+        // "Conversion required but not supported" (RFC 3463 section 3.7).
+        (Failure::CannotConvert, (6, 3)),
+        // "REQUIRETLS support required" (RFC 8689 section 4.2.1).
+        (Failure::RequireTls, (7, 30)),
+    ];
+    let (_, (subject, detail)) = own.into_iter().find(|(of, _)| *of == failure)?;
+    Some(EnhancedStatus::permanent(subject, detail))
 }
 
 /// Subject and detail of a category (RFC 3463 section 3, RFC 7372, RFC 7505).

@@ -244,6 +244,7 @@ fn message(id: QueueId, body: Bytes) -> NewMessage {
             recipients: vec![Recipient::plain(mailbox("recipient"))],
             body_type: BodyType::SevenBit,
             utf8: Default::default(),
+            require_tls: Default::default(),
             ret: None,
             envid: None,
         },

@@ -199,6 +199,7 @@ fn message(store: &DiskStore, plan: Plan, number: u64, body: Bytes) -> NewMessag
             recipients: vec![Recipient::plain(to)],
             body_type: BodyType::SevenBit,
             utf8: Default::default(),
+            require_tls: Default::default(),
             ret: None,
             envid: None,
         },

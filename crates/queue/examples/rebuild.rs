@@ -87,6 +87,7 @@ fn message(store: &DiskStore, number: u64, body: Bytes) -> NewMessage {
             ))],
             body_type: BodyType::SevenBit,
             utf8: Default::default(),
+            require_tls: Default::default(),
             ret: None,
             envid: None,
         },

@@ -408,6 +408,7 @@ mod tests {
             recipients: vec![Recipient::plain(to)],
             body_type: BodyType::SevenBit,
             utf8: Default::default(),
+            require_tls: Default::default(),
             ret: None,
             envid: None,
         };

@@ -170,6 +170,7 @@ mod tests {
                 recipients,
                 body_type: BodyType::SevenBit,
                 utf8: Default::default(),
+                require_tls: Default::default(),
                 ret: None,
                 envid: None,
             },

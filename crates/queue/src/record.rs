@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0  magic        "rlyJ"
-//!  4  version      the oldest that has this kind: 1 to 3
+//!  4  version      the oldest that has this kind and what is in its head: 1 to 4
 //!  5  kind         see Kind
 //!  6  reserved     0, 0
 //!  8  id           the message's, u64
@@ -24,6 +24,7 @@
 mod reading;
 
 use bytes::Bytes;
+use relay_smtp::envelope::RequireTls;
 use relay_smtp::{Envelope, QueueId};
 
 use crate::big::InFile;
@@ -37,7 +38,7 @@ pub(crate) use reading::{Bad, Change, Found, Record, read, stated_len};
 pub(crate) const MAGIC: [u8; 4] = *b"rlyJ";
 /// The newest version of a record that can be read. Records are written with the oldest one that has
 /// their kind.
-pub(crate) const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 4;
 pub(crate) const HEADER_BYTES: usize = 32;
 pub(crate) const TRAILER_BYTES: usize = 4;
 
@@ -245,6 +246,8 @@ pub(crate) const MAX_BYTES: usize = 1 << 30;
 const COMBINED_FROM: usize = 4 << 10;
 /// The version from which on a carried message's head may have detours at its end.
 const DETOURS_SINCE: u8 = 3;
+/// The version from which on an envelope may say REQUIRETLS: an older relayd would send it without.
+const REQUIRE_TLS_SINCE: u8 = 4;
 
 impl Encoded {
     pub(crate) fn accepted(new: &NewMessage) -> Result<Encoded, TooLarge> {
@@ -252,7 +255,11 @@ impl Encoded {
             envelope: &new.envelope,
             arrival: &new.arrival,
         };
-        Encoded::with_body(new.id, to_postcard(&head), new.body.payload())
+        let encoded = Encoded::with_body(new.id, to_postcard(&head), new.body.payload())?;
+        Ok(Encoded {
+            version: since(&new.envelope),
+            ..encoded
+        })
     }
 
     /// A message as it stands, for a newer segment.
@@ -262,10 +269,10 @@ impl Encoded {
             arrival: &message.arrival,
         };
         let mut head = to_postcard(&(head, &message.recipients));
-        let mut version = 1;
+        let mut version = since(&message.envelope);
         if !message.detours.is_empty() {
             head.extend_from_slice(&to_postcard(&message.detours));
-            version = DETOURS_SINCE;
+            version = version.max(DETOURS_SINCE);
         }
         let encoded = Encoded::with_body(message.id, head, body)?;
         Ok(Encoded { version, ..encoded })
@@ -310,7 +317,12 @@ impl Encoded {
             })
             .collect();
         let bodies = dsns.iter().map(in_memory).collect();
-        Encoded::new(id, to_postcard(&(changes, heads)), bodies)
+        let encoded = Encoded::new(id, to_postcard(&(changes, heads)), bodies)?;
+        let versions = dsns.iter().map(|dsn| since(&dsn.envelope));
+        Ok(Encoded {
+            version: versions.max().unwrap_or(1),
+            ..encoded
+        })
     }
 
     fn new(id: QueueId, head: Vec<u8>, bodies: Vec<Bytes>) -> Result<Encoded, TooLarge> {
@@ -417,6 +429,14 @@ pub(crate) struct Bare<'a> {
     pub(crate) body_bytes: u32,
     /// crc32c of each body.
     pub(crate) sums: Vec<u32>,
+}
+
+/// The oldest version that has all that the envelope says.
+fn since(envelope: &Envelope) -> u8 {
+    match envelope.require_tls {
+        RequireTls::No => 1,
+        RequireTls::Yes => REQUIRE_TLS_SINCE,
+    }
 }
 
 /// A DSN's body always lies in its record.

@@ -7,7 +7,7 @@ use relay_deliver::Delivery;
 use relay_observe::{Clock, Event, Events};
 use relay_queue::{Arrival, NewMessage, Store};
 use relay_route::Resolver;
-use relay_smtp::envelope::{BodyType, Envelope, Recipient, Utf8};
+use relay_smtp::envelope::{BodyType, Envelope, Recipient, RequireTls, Utf8};
 use relay_smtp::{QueueId, ReversePath};
 use relay_sts::Https;
 use relay_tlsrpt::report::Submitter;
@@ -126,6 +126,7 @@ impl ToQueue {
                 recipients: vec![Recipient::plain(letter.to)],
                 body_type: utf8.0,
                 utf8: utf8.1,
+                require_tls: RequireTls::No,
                 ret: None,
                 envid: None,
             },

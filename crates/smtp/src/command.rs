@@ -6,7 +6,7 @@ mod write;
 use std::fmt;
 
 use crate::address::{AddressError, Mailbox, Path, ReversePath, take_path};
-use crate::envelope::{BodyType, Notify, Ret, Utf8, Wanted};
+use crate::envelope::{BodyType, Notify, RequireTls, Ret, Utf8, Wanted};
 use crate::reply::Reply;
 use crate::status::EnhancedStatus;
 
@@ -64,6 +64,8 @@ pub struct Mail {
     pub body_type: Option<BodyType>,
     /// RFC 6531
     pub utf8: Utf8,
+    /// RFC 8689
+    pub require_tls: RequireTls,
     /// RFC 3461
     pub ret: Option<Ret>,
     /// RFC 3461, as sent (xtext, undecoded), at most 100 characters.
@@ -219,6 +221,13 @@ fn parse_mail(text: &str) -> Result<Mail, CommandError> {
                 (None, Utf8::Required) => return Err(TWICE),
                 (Some(_), _) => {
                     return Err(CommandError::Arguments("SMTPUTF8 takes no value"));
+                }
+            },
+            "REQUIRETLS" => match (value, mail.require_tls) {
+                (None, RequireTls::No) => mail.require_tls = RequireTls::Yes,
+                (None, RequireTls::Yes) => return Err(TWICE),
+                (Some(_), _) => {
+                    return Err(CommandError::Arguments("REQUIRETLS takes no value"));
                 }
             },
             "RET" => once(&mut mail.ret, ret(value)?)?,
@@ -423,6 +432,7 @@ impl Mail {
             size: None,
             body_type: None,
             utf8: Utf8::NotNeeded,
+            require_tls: RequireTls::No,
             ret: None,
             envid: None,
             auth: None,

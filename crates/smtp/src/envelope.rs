@@ -19,6 +19,14 @@ pub enum Utf8 {
     Required,
 }
 
+/// REQUIRETLS of MAIL (RFC 8689 section 2): rather not delivered than without proved TLS on each hop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequireTls {
+    #[default]
+    No,
+    Yes,
+}
+
 /// RET of MAIL (RFC 3461 section 4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Ret {
@@ -46,16 +54,99 @@ pub enum Wanted {
 }
 
 /// Who the mail is from and who gets it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(from = "Stored")]
 pub struct Envelope {
     pub reverse_path: ReversePath,
     /// In the order of the RCPT commands; never empty once accepted.
     pub recipients: Vec<Recipient>,
     pub body_type: BodyType,
     pub utf8: Utf8,
+    pub require_tls: RequireTls,
     pub ret: Option<Ret>,
     /// ENVID, as sent (xtext, undecoded).
     pub envid: Option<String>,
+}
+
+/// An envelope as it is written down, in the order of its fields. `needs` was `utf8` alone once: the numbers of
+/// its first two variants are those that lie on disks, and no envelope without REQUIRETLS has another.
+#[derive(serde::Deserialize)]
+struct Stored {
+    reverse_path: ReversePath,
+    recipients: Vec<Recipient>,
+    body_type: BodyType,
+    needs: Needs,
+    ret: Option<Ret>,
+    envid: Option<String>,
+}
+
+/// The same without a copy.
+#[derive(serde::Serialize)]
+struct StoredRef<'a> {
+    reverse_path: &'a ReversePath,
+    recipients: &'a [Recipient],
+    body_type: BodyType,
+    needs: Needs,
+    ret: Option<Ret>,
+    envid: Option<&'a str>,
+}
+
+/// What a next host has to offer, as it is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Needs {
+    Nothing,
+    Utf8,
+    Tls,
+    Utf8AndTls,
+}
+
+impl Needs {
+    fn of(envelope: &Envelope) -> Needs {
+        match (envelope.utf8, envelope.require_tls) {
+            (Utf8::NotNeeded, RequireTls::No) => Needs::Nothing,
+            (Utf8::Required, RequireTls::No) => Needs::Utf8,
+            (Utf8::NotNeeded, RequireTls::Yes) => Needs::Tls,
+            (Utf8::Required, RequireTls::Yes) => Needs::Utf8AndTls,
+        }
+    }
+
+    fn apart(self) -> (Utf8, RequireTls) {
+        match self {
+            Needs::Nothing => (Utf8::NotNeeded, RequireTls::No),
+            Needs::Utf8 => (Utf8::Required, RequireTls::No),
+            Needs::Tls => (Utf8::NotNeeded, RequireTls::Yes),
+            Needs::Utf8AndTls => (Utf8::Required, RequireTls::Yes),
+        }
+    }
+}
+
+impl From<Stored> for Envelope {
+    fn from(stored: Stored) -> Envelope {
+        let (utf8, require_tls) = stored.needs.apart();
+        Envelope {
+            reverse_path: stored.reverse_path,
+            recipients: stored.recipients,
+            body_type: stored.body_type,
+            utf8,
+            require_tls,
+            ret: stored.ret,
+            envid: stored.envid,
+        }
+    }
+}
+
+impl serde::Serialize for Envelope {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let stored = StoredRef {
+            reverse_path: &self.reverse_path,
+            recipients: &self.recipients,
+            body_type: self.body_type,
+            needs: Needs::of(self),
+            ret: self.ret,
+            envid: self.envid.as_deref(),
+        };
+        stored.serialize(serializer)
+    }
 }
 
 /// One RCPT.

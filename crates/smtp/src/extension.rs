@@ -22,6 +22,8 @@ pub struct Extensions {
     pub enhanced_status_codes: Offered,
     /// RFC 3030
     pub chunking: Offered,
+    /// RFC 8689
+    pub require_tls: Offered,
     /// The mechanisms of AUTH (RFC 4954), upper case, in the server's order; empty: none.
     pub auth: Vec<String>,
     pub limits: Limits,
@@ -81,6 +83,7 @@ impl Extensions {
             "DSN" => self.dsn = Offered::Yes,
             "STARTTLS" => self.starttls = Offered::Yes,
             "ENHANCEDSTATUSCODES" => self.enhanced_status_codes = Offered::Yes,
+            "REQUIRETLS" => self.require_tls = Offered::Yes,
             "CHUNKING" => self.chunking = Offered::Yes,
             "SIZE" => {
                 self.size = match words.next().map(str::parse) {
@@ -157,6 +160,7 @@ mod tests {
             "STARTTLS",
             "ENHANCEDSTATUSCODES",
             "CHUNKING",
+            "requiretls",
             "AUTH PLAIN login XOAUTH2",
             "AUTH=LOGIN CRAM-MD5",
             "LIMITS RCPTMAX=20 MAILMAX=5 RCPTDOMAINMAX=1",
@@ -173,6 +177,7 @@ mod tests {
                 starttls: Offered::Yes,
                 enhanced_status_codes: Offered::Yes,
                 chunking: Offered::Yes,
+                require_tls: Offered::Yes,
                 auth: ["PLAIN", "LOGIN", "XOAUTH2", "CRAM-MD5"]
                     .map(str::to_owned)
                     .to_vec(),

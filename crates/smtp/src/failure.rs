@@ -45,6 +45,8 @@ pub enum Failure {
     StsHost,
     /// MTA-STS: the host's certificate does not do for its name.
     StsCertificate,
+    /// The message requires proved TLS on each hop (REQUIRETLS, RFC 8689), which this host does not give.
+    RequireTls,
     /// AUTH is configured for the route and the host offers none, or no mechanism that we may use.
     AuthNotOffered,
     /// The host did not prove that it knows the password (RFC 5802), or its challenge is not to be answered.
@@ -69,7 +71,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub const ALL: [Failure; 29] = [
+    pub const ALL: [Failure; 30] = [
         Failure::NoSuchDomain,
         Failure::NullMx,
         Failure::NoAddress,
@@ -89,6 +91,7 @@ impl Failure {
         Failure::TlsaMismatch,
         Failure::StsHost,
         Failure::StsCertificate,
+        Failure::RequireTls,
         Failure::AuthNotOffered,
         Failure::LoginFailed,
         Failure::NoToken,
@@ -123,6 +126,7 @@ impl Failure {
             Failure::TlsaMismatch => "tlsa-mismatch",
             Failure::StsHost => "sts-host",
             Failure::StsCertificate => "sts-certificate",
+            Failure::RequireTls => "requiretls",
             Failure::AuthNotOffered => "auth-not-offered",
             Failure::LoginFailed => "login-failed",
             Failure::NoToken => "no-token",

@@ -43,7 +43,7 @@ impl Letter {
             format!("Message-ID: <tls-report.{id}>"),
             format!("{FIELD}: {domain}"),
             format!("TLS-Report-Submitter: {hostname}"),
-            // It may be about TLS that does not work (RFC 8689 section 5, RFC 8460 section 3).
+            // It may be about TLS that does not work (RFC 8689 section 3, RFC 8460 section 3).
             "TLS-Required: No".to_owned(),
             "Auto-Submitted: auto-generated".to_owned(),
             "MIME-Version: 1.0".to_owned(),

@@ -7,12 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use relay_policy::{Action, Decision};
 use relay_route::Candidate;
 use relay_schedule::scheduler::SiteNews;
+use relay_smtp::extension::Offered;
 use relay_smtp::{Failure, Phase};
 
 use super::known::open_remembered;
 use super::one_try::Try;
 use super::{Carrier, Go};
-use crate::guard::{Guard, Guarded, Wants};
+use crate::guard::{Guard, Guarded, Wants, Wish};
 use crate::host_memory::Place;
 use crate::hosts::NoHost;
 use crate::job::Job;
@@ -74,7 +75,10 @@ impl Carrier {
                         attempt.refuse_all(&refusal, &decision);
                         return None;
                     }
-                    failed.last = Some((refusal, decision));
+                    // Where another host may come round, its refusal is the one that stands.
+                    if !refuses_require_tls(&refusal) || failed.last.is_none() {
+                        failed.last = Some((refusal, decision));
+                    }
                 }
             }
         }
@@ -96,7 +100,11 @@ impl Carrier {
             return None;
         }
         let wants = job.wants(settings, &peer.host);
-        if attempt.may_use(peer.source) && self.does(wants, &peer.guard, &peer.candidate).await {
+        let offers = peer.wire.session.extensions().require_tls == Offered::Yes;
+        if attempt.may_use(peer.source)
+            && (offers || wants.wish != Wish::Required)
+            && self.does(wants, &peer.guard, &peer.candidate).await
+        {
             return Some(peer);
         }
         self.close(peer).await;
@@ -142,6 +150,11 @@ impl Carrier {
             Ok(_) => open_remembered(&target, &mut self.rng).await?,
             Err(AllSuspended) => return Err(no_source(&target)),
         };
+        let offered = peer.wire.session.extensions().require_tls;
+        if wants.wish == Wish::Required && offered == Offered::No {
+            peer.wire.quit().await;
+            return Err(no_require_tls(&target));
+        }
         attempt.tap = None;
         attempt.hosts.opened();
         attempt.news = SiteNews::Good;
@@ -271,6 +284,17 @@ impl Carrier {
                 attempt.hosts.leave(host);
                 Go::On
             }
+            // Another host may offer what this one does not (RFC 8689 section 4.2.1). If none does, the
+            // bounce stands.
+            Action::Bounce if refuses_require_tls(refusal) => {
+                if refusal.phase == Phase::Dns {
+                    attempt.hosts.not_dialled();
+                } else {
+                    attempt.hosts.opened();
+                }
+                attempt.hosts.leave(host);
+                Go::On
+            }
             Action::RetryPlain | Action::RetryTls => {
                 self.switch_tls(attempt, &host.host, decision.action)
             }
@@ -291,4 +315,16 @@ impl Carrier {
 fn no_source(target: &Target<'_>) -> Refusal {
     let words = "no local address that could reach the host may be used: each is suspended there, or its limit is reached".to_owned();
     target.refusal(Phase::Connect, Failure::SourceSuspended, words)
+}
+
+fn no_require_tls(target: &Target<'_>) -> Refusal {
+    let words = "the message needs REQUIRETLS and the host does not offer it".to_owned();
+    target.refusal(Phase::Ehlo, Failure::RequireTls, words)
+}
+
+fn refuses_require_tls(refusal: &Refusal) -> bool {
+    let Said::Failure { failure, .. } = &refusal.said else {
+        return false;
+    };
+    *failure == Failure::RequireTls
 }

@@ -205,6 +205,7 @@ async fn accepted(world: &World, recipients: &[&str]) -> Arc<Message> {
             recipients,
             body_type: relay_smtp::BodyType::SevenBit,
             utf8: Default::default(),
+            require_tls: Default::default(),
             ret: None,
             envid: None,
         },

@@ -62,6 +62,7 @@ impl Case {
                     .collect(),
                 body_type: Default::default(),
                 utf8: Default::default(),
+                require_tls: Default::default(),
                 ret: None,
                 envid: None,
             },

@@ -28,6 +28,7 @@ fn envelope(recipients: Vec<Recipient>) -> Envelope {
         recipients,
         body_type: BodyType::SevenBit,
         utf8: Utf8::NotNeeded,
+        require_tls: Default::default(),
         ret: None,
         envid: None,
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::message::{Attempt, Detour, Detours, RecipientState, State};
 use jiff::Timestamp;
+use relay_smtp::envelope::{RequireTls, Utf8};
 use relay_smtp::{BodyType, Host, Mailbox, Phase, Recipient, ReversePath};
 
 const STAMP: Stamp = Stamp {
@@ -20,6 +21,7 @@ fn message(id: u64, body: &'static str) -> NewMessage {
             recipients: vec![Recipient::plain(address("b"))],
             body_type: BodyType::EightBitMime,
             utf8: Default::default(),
+            require_tls: Default::default(),
             ret: None,
             envid: Some("x".to_owned()),
         },
@@ -207,6 +209,33 @@ fn detours_are_read_back_from_both_records_that_have_them() {
 fn the_bytes_of_version_3_stay_as_they_are() {
     let hex = detoured().map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>());
     assert_eq!(hex, GOLDEN_DETOURED);
+}
+
+#[test]
+fn an_envelope_with_requiretls_is_read_back_and_is_nothing_for_an_older_relayd() {
+    let mut new = message(5, "body");
+    let without = bytes(Kind::Accepted, &Encoded::accepted(&new).unwrap());
+    assert_eq!(without[4], 1, "the others stay as they are");
+    for utf8 in [Utf8::NotNeeded, Utf8::Required] {
+        new.envelope.utf8 = utf8;
+        new.envelope.require_tls = RequireTls::Yes;
+        let written = bytes(Kind::Accepted, &Encoded::accepted(&new).unwrap());
+        assert_eq!((written[4], written.len()), (4, without.len()));
+        let Change::Accepted(found) = read(&written, STAMP, 4096).unwrap().change else {
+            panic!("not accepted")
+        };
+        assert_eq!(found.envelope, new.envelope);
+    }
+    let dsns = [message(8, "first"), new];
+    let encoded = Encoded::settlement(QueueId::from_u64(5), &[change()], &dsns).unwrap();
+    let written = bytes(Kind::FinishedWithDsns, &encoded);
+    assert_eq!(written[4], 4);
+    let Change::Settled { dsns: found, .. } = read(&written, STAMP, 4096).unwrap().change else {
+        panic!("not settled")
+    };
+    let of = |envelope: &Envelope| envelope.require_tls;
+    assert_eq!(of(&found[0].envelope), RequireTls::No);
+    assert_eq!(of(&found[1].envelope), RequireTls::Yes);
 }
 
 #[test]

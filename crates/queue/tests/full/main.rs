@@ -217,6 +217,7 @@ fn new(store: &DiskStore, body: &str) -> NewMessage {
             recipients: vec![Recipient::plain(Mailbox::parse("you@to.example").unwrap())],
             body_type: BodyType::SevenBit,
             utf8: Default::default(),
+            require_tls: Default::default(),
             ret: None,
             envid: None,
         },

@@ -29,6 +29,7 @@ pub fn message_to(id: QueueId, recipients: usize, body: &str) -> NewMessage {
                 .collect(),
             body_type: BodyType::EightBitMime,
             utf8: Default::default(),
+            require_tls: Default::default(),
             ret: None,
             envid: None,
         },

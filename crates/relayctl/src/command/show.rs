@@ -58,6 +58,12 @@ fn facts(detail: &MessageDetail, now: Timestamp, screen: &Screen) -> Vec<String>
     if let Some(of) = &detail.dsn_of {
         facts.push(fact("Report", &format!("about message {of}")));
     }
+    if detail.requiretls {
+        facts.push(fact(
+            "TLS",
+            "required on every hop (REQUIRETLS), else bounced",
+        ));
+    }
     let waits = detail.blocked_by.iter();
     facts.extend(waits.map(|words| fact("Now", &text::with_times_from_now(words, now))));
     let some = |states: &[&str]| {
@@ -187,6 +193,7 @@ mod tests {
             message,
             client: Some("127.0.0.1".to_owned()),
             dsn_of: None,
+            requiretls: false,
             headers: Some("From: a@x.test\nSubject: \x1b[31mred\n".to_owned()),
             blocked_by: vec![
                 "example.com: waits for its next attempt at 2026-11-22T16:05:00Z".to_owned(),
@@ -234,6 +241,7 @@ mod tests {
             message: samples::message("3f7k9q2mxt4p", vec![held]),
             client: None,
             dsn_of: None,
+            requiretls: false,
             headers: None,
             blocked_by: Vec::new(),
         };

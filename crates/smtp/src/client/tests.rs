@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::*;
 use crate::address::{Mailbox, ReversePath};
-use crate::envelope::{BodyType, Notify, Recipient, Ret, Utf8, Wanted};
+use crate::envelope::{BodyType, Notify, Recipient, RequireTls, Ret, Utf8, Wanted};
 
 #[test]
 fn every_client_transcript_plays_as_written() {
@@ -343,7 +343,7 @@ fn set_up(setup: &mut Setup, line: &str) {
     }
 }
 
-/// `<sender> <recipient>[,notify=..][,orcpt=..].. [size=N] [8bit] [utf8] [ret=full|hdrs] [envid=..]`
+/// `<sender> <recipient>[,notify=..][,orcpt=..].. [size=N] [8bit] [utf8] [requiretls] [ret=full|hdrs] [envid=..]`
 fn transaction(text: &str) -> (Transaction, Vec<String>) {
     let mut words = text.split_whitespace();
     let mailbox = |word: &str| Mailbox::parse(word.trim_matches(['<', '>'])).unwrap();
@@ -357,6 +357,7 @@ fn transaction(text: &str) -> (Transaction, Vec<String>) {
         size: 1000,
         body_type: BodyType::SevenBit,
         utf8: Utf8::NotNeeded,
+        require_tls: RequireTls::No,
         ret: None,
         envid: None,
     };
@@ -380,6 +381,7 @@ fn transaction(text: &str) -> (Transaction, Vec<String>) {
             ("size", value) => made.size = value.parse().unwrap(),
             ("8bit", _) => made.body_type = BodyType::EightBitMime,
             ("utf8", _) => made.utf8 = Utf8::Required,
+            ("requiretls", _) => made.require_tls = RequireTls::Yes,
             ("ret", "full") => made.ret = Some(Ret::Full),
             ("ret", _) => made.ret = Some(Ret::Headers),
             ("envid", value) => made.envid = Some(value.to_owned()),

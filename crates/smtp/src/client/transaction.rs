@@ -3,7 +3,7 @@
 
 use super::{Chunking, Expect, Form, Pipelining, Session, State};
 use crate::address::ReversePath;
-use crate::envelope::{BodyType, Notify, Recipient, Ret, Utf8, Wanted};
+use crate::envelope::{BodyType, Notify, Recipient, RequireTls, Ret, Utf8, Wanted};
 use crate::extension::{Extensions, Offered, Size};
 use crate::failure::Failure;
 use crate::phase::Phase;
@@ -21,6 +21,8 @@ pub struct Transaction {
     pub body_type: BodyType,
     /// What the message's header needs; what the addresses need is seen here.
     pub utf8: Utf8,
+    /// Said to the host, which must offer it.
+    pub require_tls: RequireTls,
     pub ret: Option<Ret>,
     pub envid: Option<String>,
 }
@@ -140,6 +142,12 @@ impl Session {
         if sender_needs_utf8(transaction) && self.extensions.smtputf8 == Offered::No {
             let words = "the message needs SMTPUTF8 and the host does not offer it".to_owned();
             return Some((Failure::Utf8NotOffered, words));
+        }
+        // Rather not at all than without it (RFC 8689 section 4.2.1).
+        if transaction.require_tls == RequireTls::Yes && self.extensions.require_tls == Offered::No
+        {
+            let words = "the message needs REQUIRETLS and the host does not offer it".to_owned();
+            return Some((Failure::RequireTls, words));
         }
         match self.extensions.size {
             Size::Max(max) if transaction.size > max => {
@@ -396,6 +404,9 @@ fn mail_command(transaction: &Transaction, extensions: &Extensions) -> String {
     }
     if needs_utf8(transaction) && extensions.smtputf8 == Offered::Yes {
         command += " SMTPUTF8";
+    }
+    if transaction.require_tls == RequireTls::Yes {
+        command += " REQUIRETLS";
     }
     if extensions.dsn == Offered::Yes {
         match transaction.ret {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Chunk, ChunkPlace, Command, ForwardPath, Mail, Rcpt};
 use crate::address::ReversePath;
-use crate::envelope::{BodyType, Notify, Ret, Utf8, Wanted};
+use crate::envelope::{BodyType, Notify, RequireTls, Ret, Utf8, Wanted};
 
 /// As the client writes it, without CRLF. Domains are always said in A-labels, which every server
 /// understands; a local part beyond ASCII is for the caller to have offered SMTPUTF8 for.
@@ -59,6 +59,10 @@ impl fmt::Display for Mail {
         match self.utf8 {
             Utf8::NotNeeded => {}
             Utf8::Required => f.write_str(" SMTPUTF8")?,
+        }
+        match self.require_tls {
+            RequireTls::No => {}
+            RequireTls::Yes => f.write_str(" REQUIRETLS")?,
         }
         match self.ret {
             None => {}

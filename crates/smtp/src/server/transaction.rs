@@ -1,12 +1,12 @@
 //! A mail transaction: MAIL, RCPT, DATA and the body, in this order (RFC 5321 section 3.3).
 
 use super::chunks::{Came, Chunks};
-use super::{Auth, Event, Incoming, Question, Session, State, reply};
+use super::{Auth, Channel, Event, Incoming, Question, Session, State, reply};
 use crate::address::{Mailbox, ReversePath};
 use crate::chunk::{Ended, Unchunker};
 use crate::command::{Chunk, ChunkPlace, ForwardPath, Mail, Rcpt};
 use crate::data::{BareLineEnds, Progress, Unstuffer};
-use crate::envelope::{Envelope, Recipient, Utf8};
+use crate::envelope::{Envelope, Recipient, RequireTls, Utf8};
 use crate::reply::Reply;
 
 /// After MAIL was granted.
@@ -75,6 +75,14 @@ impl Session {
         }
         if self.transaction.is_some() {
             return Some(reply(503, 5, 1, "a mail transaction is open; RSET ends it"));
+        }
+        if mail.require_tls == RequireTls::Yes && self.channel == Channel::Clear {
+            return Some(reply(
+                530,
+                7,
+                10,
+                "REQUIRETLS needs TLS from the first hop on",
+            ));
         }
         let max = self.settings.message_bytes_max;
         if mail.size.is_some_and(|size| size > max) {
@@ -218,6 +226,7 @@ impl Transaction {
             recipients: self.recipients,
             body_type: self.mail.body_type.unwrap_or_default(),
             utf8: self.mail.utf8,
+            require_tls: self.mail.require_tls,
             ret: self.mail.ret,
             envid: self.mail.envid,
         }

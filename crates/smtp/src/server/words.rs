@@ -50,6 +50,10 @@ pub(super) fn ehlo(settings: &Settings, channel: Channel) -> Reply {
         }
         Auth::Offered | Auth::Required | Auth::NotOffered => {}
     }
+    // Only where the client can keep to it itself (RFC 8689 section 2).
+    if channel == Channel::Tls {
+        lines.push("REQUIRETLS".to_owned());
+    }
     lines.push("HELP".to_owned());
     Reply {
         code: 250,

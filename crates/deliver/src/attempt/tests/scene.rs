@@ -226,6 +226,7 @@ pub fn envelope(recipients: &[&str]) -> Envelope {
             .collect(),
         body_type: Default::default(),
         utf8: Default::default(),
+        require_tls: Default::default(),
         ret: None,
         envid: None,
     }
