@@ -20,7 +20,7 @@ use relay_policy::{Action, Fate};
 use relay_queue::StoreError;
 use relay_schedule::scheduler::SiteNews;
 use relay_schedule::{SessionId, SiteId};
-use relay_smtp::client::Outcome;
+use relay_smtp::client::{Chunks, Outcome};
 use relay_smtp::{Failure, Phase};
 use tokio::sync::mpsc;
 
@@ -133,6 +133,14 @@ impl Carrier {
                 return Go::Stop;
             }
         };
+        if peer.wire.session.chunks() == Chunks::Refused {
+            // Nobody has got anything: the same once more, by DATA.
+            let now = self.world.clock.now();
+            self.world.hosts.refused_chunks(&peer.host, now);
+            attempt.put_back(&chunk);
+            self.closed(&peer);
+            return Go::On;
+        }
         let outcomes = match outcomes {
             Some(outcomes) if !attempt.died_idle(&peer, &outcomes) => outcomes,
             // The peer had closed the session while it was idle: that says nothing of the message.

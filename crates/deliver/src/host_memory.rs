@@ -8,11 +8,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use rand::{Rng, RngExt};
+use relay_smtp::client::Chunking;
 use relay_smtp::{Failure, Phase};
 
 /// The first time that a dead host is left alone, doubled by each failed probe.
 const DEAD_FIRST: SignedDuration = SignedDuration::from_secs(60);
 const DEAD_MAX: SignedDuration = SignedDuration::from_secs(15 * 60);
+/// How long a host that refused BDAT gets DATA.
+const WITHOUT_CHUNKS: SignedDuration = SignedDuration::from_hours(24);
 /// How long a host is tried last that answered, but sent us away.
 const RESTING: SignedDuration = SignedDuration::from_secs(60);
 /// Addresses remembered. Beyond these the list begins anew: then a time-out is waited for once more.
@@ -24,6 +27,8 @@ pub struct HostMemory {
     all: Mutex<BTreeMap<Place, Known>>,
     /// How many there are: mostly none, and then nobody waits for the lock.
     count: AtomicUsize,
+    /// Hosts that offer CHUNKING and refuse BDAT, and when they get another chance.
+    without_chunks: Mutex<BTreeMap<String, Timestamp>>,
 }
 
 /// A host by one of its addresses. Relays at one address are told apart by their ports.
@@ -112,6 +117,28 @@ pub struct HostTrouble {
 }
 
 impl HostMemory {
+    /// Whether a host that offers CHUNKING is to be believed.
+    pub(crate) fn chunking(&self, host: &str, now: Timestamp) -> Chunking {
+        let refused = self.without_chunks.lock();
+        let refused = refused.unwrap_or_else(PoisonError::into_inner);
+        match refused.get(host) {
+            Some(until) if now < *until => Chunking::Never,
+            Some(_) | None => Chunking::WhereItPays,
+        }
+    }
+
+    /// It has refused BDAT.
+    pub(crate) fn refused_chunks(&self, host: &str, now: Timestamp) {
+        let refused = self.without_chunks.lock();
+        let mut refused = refused.unwrap_or_else(PoisonError::into_inner);
+        // As above: what is forgotten costs one more session each.
+        if refused.len() >= ADDRESSES_MAX {
+            refused.clear();
+        }
+        let until = now.saturating_add(WITHOUT_CHUNKS).unwrap_or(now);
+        refused.insert(host.to_owned(), until);
+    }
+
     /// Who is told `Probe` has the host for himself: what comes of it is to be reported.
     pub(crate) fn standing(&self, place: &Place, now: Timestamp) -> Standing {
         if self.count.load(Ordering::Acquire) == 0 {

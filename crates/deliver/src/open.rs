@@ -367,7 +367,10 @@ impl Target<'_> {
                 relay_config::Pipelining::Never => Pipelining::Never,
             },
             chunking: match self.config.delivery.chunking {
-                relay_config::Chunking::WhereOffered => Chunking::WhereItPays,
+                relay_config::Chunking::WhereOffered => {
+                    let now = self.world.clock.now();
+                    self.world.hosts.chunking(&self.candidate.host, now)
+                }
                 relay_config::Chunking::Never => Chunking::Never,
             },
         }

@@ -83,6 +83,14 @@ pub enum Pipelining {
     Never,
 }
 
+/// What became of BDAT in this session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chunks {
+    Fine,
+    /// The host, or something before it, offers CHUNKING and does not know BDAT: another session must do without.
+    Refused,
+}
+
 /// BDAT (RFC 3030) in place of DATA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chunking {
@@ -206,6 +214,7 @@ pub struct Session {
     state: State,
     /// Of the message that is asked for.
     form: Form,
+    chunks: Chunks,
     encryption: Encryption,
     extensions: Extensions,
     /// Of those for our secret, what is offered and has not been tried.
@@ -293,6 +302,7 @@ impl Session {
             pending: VecDeque::from([Expect::Banner]),
             state: State::Talking,
             form: Form::Dots,
+            chunks: Chunks::Fine,
             encryption,
             extensions: Extensions::default(),
             mechanisms: VecDeque::new(),
@@ -405,6 +415,11 @@ impl Session {
     /// What the server offers; empty before EHLO was answered and after HELO.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
+    }
+
+    /// Whether BDAT was of use.
+    pub fn chunks(&self) -> Chunks {
+        self.chunks
     }
 
     /// How many whole replies have come: so the driver sees whether the one it waits for has.

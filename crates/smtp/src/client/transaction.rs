@@ -1,7 +1,7 @@
 //! One mail transaction of the client: MAIL, RCPT, DATA, the final dot, and what became of each
 //! recipient.
 
-use super::{Chunking, Expect, Form, Pipelining, Session, State};
+use super::{Chunking, Chunks, Expect, Form, Pipelining, Session, State};
 use crate::address::ReversePath;
 use crate::envelope::{BodyType, Notify, Recipient, RequireTls, Ret, Utf8, Wanted};
 use crate::extension::{Extensions, Offered, Size};
@@ -218,6 +218,9 @@ impl Session {
             (Expect::FinalDot, ReplyClass::Intermediate) => return self.wrong(Phase::Body, &reply),
             // A farewell is no word about the message (RFC 5321 section 4.2.2: 221 closes the channel).
             (Expect::FinalDot, _) if reply.code == 221 => return self.wrong(Phase::Body, &reply),
+            (Expect::FinalDot, ReplyClass::Permanent) if self.is_unknown_chunk(&reply) => {
+                return self.refuse_chunks(&reply);
+            }
             (Expect::FinalDot, _) => {
                 // The reply to the final dot speaks for all accepted recipients and for no other
                 // (RFC 5321 section 4.2.5).
@@ -253,6 +256,24 @@ impl Session {
         if self.pending.is_empty() {
             self.go_on();
         }
+    }
+
+    /// 500 to 504 speak of the command and not of the message (RFC 5321 section 4.2.1), where there is
+    /// somebody whom it is for.
+    fn is_unknown_chunk(&self, reply: &Reply) -> bool {
+        let for_somebody = self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.accepted > 0);
+        self.form == Form::Chunk && for_somebody && (500..=504).contains(&reply.code)
+    }
+
+    /// Bouncing would blame the message for what the host has offered. The session is over: such a host has
+    /// taken the chunk for commands, and answers each line of it.
+    fn refuse_chunks(&mut self, reply: &Reply) {
+        self.chunks = Chunks::Refused;
+        let words = format!("the host offers CHUNKING and refuses BDAT: {reply}");
+        self.break_off(Phase::Data, Failure::Garbage, words);
     }
 
     fn rcpt_answered(&mut self, index: usize, class: ReplyClass, reply: Reply) {
