@@ -52,6 +52,108 @@ fn a_complaint_keeps_its_reader_from_further_mail() {
 }
 
 #[test]
+fn a_sender_made_for_one_recipient_tells_whom_a_report_is_about_whatever_that_says() {
+    let (_network, mx, relay) = scene_with_verp();
+    let (id, _) = delivered(&relay, &mx);
+    let sender = mx.mail()[0].from.clone();
+    assert_eq!(sender, format!("b-{id}-you=rcpt.example@relay.test"));
+    // About the address that it was forwarded to, and without anything of the message itself.
+    let report = dsn(
+        "box17@inside.example",
+        "550 5.1.1 Unknown user",
+        "Subject: x",
+    );
+    let taken = hand_in(&relay, &sender, &report);
+    assert!(taken.starts_with("250 2.0.0 report taken"), "{taken}");
+    let told = log_entry(&relay, &id);
+    assert_eq!(told["recipient"], "you@rcpt.example");
+    assert_eq!(told["action"], "failed");
+    let list = relay.json(&["suppression", "list"]);
+    assert_eq!(list[0]["address"], "you@rcpt.example");
+    assert!(relay.json(&["queue", "list"]).is_empty());
+}
+
+#[test]
+fn a_bounce_that_no_machine_is_meant_to_read_is_read_where_its_address_tells_whom_it_is_about() {
+    let (_network, mx, relay) = scene_with_verp();
+    let (id, _) = delivered(&relay, &mx);
+    let sender = mx.mail()[0].from.clone();
+    let bounce = "From: MAILER-DAEMON@far.example\nSubject: failure notice\n\n\
+        Hi. This is the mail program at far.example.\n\n<box17@inside.example>:\n\
+        192.0.2.7 does not like recipient.\nRemote host said: 550 5.1.1 Unknown user\n";
+    assert!(hand_in(&relay, &sender.to_uppercase(), bounce).starts_with("250 2.0.0 report taken"));
+    let told = log_entry(&relay, &id);
+    assert_eq!(told["recipient"], "you@rcpt.example");
+    assert_eq!(told["action"], "failed");
+    let reply = told["reply"].as_str().unwrap();
+    assert!(reply.contains("550 5.1.1 Unknown user"), "{told}");
+    let list = relay.json(&["suppression", "list"]);
+    assert_eq!(list[0]["address"], "you@rcpt.example");
+    // An automatic answer comes to the same address and is none.
+    let away = "From: you@rcpt.example\nSubject: out of office\nAuto-Submitted: auto-replied\n\nUntil Monday.\n";
+    assert!(hand_in(&relay, &sender, away).starts_with("554 5.6.0 "));
+    // Elsewhere nobody knows whom such a text is about.
+    assert!(hand_in(&relay, "bounces@relay.test", bounce).starts_with("554 5.6.0 "));
+}
+
+#[test]
+fn a_made_sender_that_names_somebody_else_counts_for_nothing() {
+    let (_network, mx, relay) = scene_with_verp();
+    let (id, head) = delivered(&relay, &mx);
+    for (forged, whom, head) in [
+        (
+            format!("b-{id}-victim=rcpt.example@relay.test"),
+            "victim",
+            head.as_str(),
+        ),
+        (
+            "b-1agf7aan0000-you=rcpt.example@relay.test".to_owned(),
+            "you",
+            "Subject: x",
+        ),
+    ] {
+        let report = dsn(
+            &format!("{whom}@rcpt.example"),
+            "550 5.1.1 Unknown user",
+            head,
+        );
+        let refused = hand_in(&relay, &forged, &report);
+        assert!(refused.starts_with("554 5.6.0 "), "{forged}: {refused}");
+    }
+    assert!(relay.json(&["suppression", "list"]).is_empty());
+}
+
+#[test]
+fn the_envelope_id_that_went_with_a_made_sender_tells_which_message_it_was() {
+    let (network, _mx, relay) = scene_with_verp();
+    let mx = network.mx(3, "EHLO => 250 mx\\nDSN");
+    let id = crate::submit(&relay, "app@sender.example", &["you@sender.example"]);
+    until("delivered", || mx.mail().pop());
+    relay.drained();
+    let sender = format!("MAIL FROM:<b-{id}-you=sender.example@relay.test>");
+    let (said, _) = mx.clients_of(&sender).remove(0);
+    assert!(said.contains(&format!(" ENVID={id}")), "{said}");
+    let report = dsn("you@sender.example", "552 5.2.2 Mailbox full", "Subject: x");
+    let fields = format!("Original-Envelope-Id: {id}\nReporting-MTA");
+    let report = report.replacen("Reporting-MTA", &fields, 1);
+    assert!(hand_in(&relay, "bounces@relay.test", &report).starts_with("250 "));
+    assert_eq!(log_entry(&relay, &id)["recipient"], "you@sender.example");
+}
+
+#[test]
+fn a_complaint_without_its_reader_is_about_whom_its_sender_names() {
+    let (_network, mx, relay) = scene_with_verp();
+    let (id, _) = delivered(&relay, &mx);
+    let sender = &mx.mail()[0].from;
+    let fields = format!("Feedback-Type: abuse\nOriginal-Mail-From: <{sender}>\nVersion: 1\n");
+    let report = multipart("feedback-report", &fields, "Subject: x");
+    assert!(hand_in(&relay, "bounces@relay.test", &report).starts_with("250 "));
+    let told = log_entry(&relay, &id);
+    assert_eq!(told["action"], "complaint");
+    assert_eq!(told["recipient"], "you@rcpt.example");
+}
+
+#[test]
 fn what_counts_for_nothing_goes_to_a_person_or_back_and_is_never_dropped() {
     let (_network, mx, relay) = scene(REPORTS);
     let (_, head) = delivered(&relay, &mx);
@@ -100,6 +202,16 @@ fn scene(settings: &str) -> (Network, Mx, Relay) {
     let mx = network.mx(2, "");
     let relay = crate::relay(&network, settings);
     assert!(ZONE.contains("127.0.0.2"));
+    (network, mx, relay)
+}
+
+/// Each recipient has a sender of its own.
+fn scene_with_verp() -> (Network, Mx, Relay) {
+    let (network, mx, relay) = scene(REPORTS);
+    let verp = "[delivery]\nverp = \"b-{id}-{recipient}@relay.test\"\n";
+    relay.edit_settings("[delivery]\n", verp);
+    let reloaded = relay.relayctl(&["reload"]);
+    assert!(reloaded.status.success(), "{}", text(&reloaded));
     (network, mx, relay)
 }
 

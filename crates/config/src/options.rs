@@ -567,7 +567,8 @@ pub const OPTIONS: &[Row] = &[
         "The sender of each recipient's own transaction, so that what comes back says whom it is about: with \
          `{id}`, the queue id, `{recipient}`, as in user=example.com, `{local}` and `{domain}` of the message's own \
          sender. `{local}+{recipient}@{domain}` is Postfix's form. Each recipient then gets a copy of the message of \
-         its own. Where the address would be too long, the message keeps its sender.",
+         its own, with the queue id as its ENVID where it has none. Where the address would be too long, the message \
+         keeps its sender.",
     ),
     built(
         "delivery.verp_senders",
@@ -1097,8 +1098,8 @@ pub const OPTIONS: &[Row] = &[
         Default::Is("[]"),
         "[\"bounces@relay.example.com\"]",
         "Where reports come back to; also with something behind a plus (`bounces+x@`). Mail to them is \
-         read and not queued. A report counts only if the history shows that its message went to the \
-         recipient that it names.",
+         read and not queued. So is mail to a sender that `delivery.verp` has made, if its domain is written \
+         out there. A report counts only if the history shows that its message went to the recipient that it names.",
     ),
     built(
         "reports.unread_to",

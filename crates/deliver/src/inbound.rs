@@ -2,16 +2,19 @@
 //! reader. What they mean for an address is the policy's word; they count only for mail that the history
 //! shows to have gone there, since anybody can write a report.
 
+mod about;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use relay_message::report::{self, Action as Told, Kind, Recipient, Report};
+use relay_message::report::{Action as Told, Kind, Recipient, Report};
 use relay_observe::{Event, ReportKind};
 use relay_policy::{Action, Context, Decision, Stimulus, decide};
 use relay_smtp::{Mailbox, Phase, QueueId, Reply};
 use relay_suppression::{Entry, Source};
 
+use self::about::{About, Back};
 use crate::world::{Settings, World};
 
 /// What came of a report.
@@ -28,29 +31,47 @@ pub enum Taken {
 /// More entries than this no story of one message has that could be reported about.
 const STORY_MAX: usize = 10_000;
 
-/// Takes one report, as it came over SMTP.
-pub async fn take(world: &Arc<World>, message: Bytes) -> Taken {
-    let read = tokio::task::spawn_blocking(move || report::read(&message)).await;
-    let report = match read {
-        Ok(Ok(report)) => report,
+/// Something that came over SMTP to an address of `[reports]`.
+pub struct CameBack {
+    pub message: Bytes,
+    /// Those of its recipients that are such addresses.
+    pub to: Vec<Mailbox>,
+}
+
+/// Takes one of them.
+pub async fn take(world: &Arc<World>, came: CameBack) -> Taken {
+    let CameBack { message, to } = came;
+    let read = tokio::task::spawn_blocking(move || Back::read(&message)).await;
+    let back = match read {
+        Ok(Ok(back)) => back,
         Ok(Err(error)) => return Taken::Unread(error.to_string()),
         Err(error) => return Taken::Unread(error.to_string()),
     };
     let settings = world.settings.load_full();
-    let Some(id) = our_id(&report, &settings.config.hostname) else {
-        return Taken::Unread("it does not show a Received field of ours".to_owned());
-    };
-    let went_to = went_to(world, id).await;
-    if went_to.is_empty() {
-        let why = format!("the history knows of no delivery of {id}");
-        return Taken::Unread(why);
+    let about = About::of(&back, &to, &settings.config);
+    let mut why =
+        "neither its address nor a Received field says which message it is about".to_owned();
+    for id in about.ids {
+        let went_to = went_to(world, id).await;
+        if went_to.is_empty() {
+            why = format!("the history knows of no delivery of {id}");
+            continue;
+        }
+        let whom = Whom {
+            went_to: &went_to,
+            named: about.recipient.as_ref(),
+        };
+        let found = Findings::of(&back, &settings, id, &whom, world.clock.now());
+        if !found.events.is_empty() {
+            return keep(world, found).await;
+        }
+        why = format!("{id} did not go to the recipients that it names");
     }
-    let found = Findings::of(&report, &settings, id, &went_to, world.clock.now());
-    if found.events.is_empty() {
-        let why = format!("{id} did not go to the recipients that it names");
-        return Taken::Unread(why);
-    }
-    // First what must last; then it is told.
+    Taken::Unread(why)
+}
+
+/// First what must last; then it is told.
+async fn keep(world: &World, found: Findings) -> Taken {
     if !found.entries.is_empty()
         && let Err(error) = world.suppressions.add(found.entries).await
     {
@@ -60,13 +81,6 @@ pub async fn take(world: &Arc<World>, message: Bytes) -> Taken {
         world.events.emit(event);
     }
     Taken::Done
-}
-
-/// The id under which we passed the message on: of the topmost Received field that is ours.
-fn our_id(report: &Report, hostname: &str) -> Option<QueueId> {
-    let ours = |(host, _): &&(String, String)| host.eq_ignore_ascii_case(hostname);
-    let mut found = report.original.received.iter().filter(ours);
-    found.find_map(|(_, id)| id.parse().ok())
 }
 
 /// Whom the message has been delivered to; with addresses left out in the history, `*@domain`.
@@ -85,6 +99,41 @@ async fn went_to(world: &World, id: QueueId) -> Vec<String> {
         .collect()
 }
 
+/// Whom it can be about.
+struct Whom<'a> {
+    went_to: &'a [String],
+    /// By a sender that was made for one recipient.
+    named: Option<&'a Mailbox>,
+}
+
+impl Whom<'_> {
+    /// As the history has it: an address may have lost its case on the way.
+    fn known(&self, address: &Mailbox) -> Option<Mailbox> {
+        let hidden = format!("*@{}", address.host().to_ascii());
+        let whole = address.to_string();
+        let exactly = |known: &&String| known.eq_ignore_ascii_case(&whole);
+        if let Some(known) = self.went_to.iter().find(exactly) {
+            return Mailbox::parse(known).ok();
+        }
+        let mut all = self.went_to.iter();
+        let left_out = all.any(|known| known.eq_ignore_ascii_case(&hidden));
+        left_out.then(|| address.clone())
+    }
+
+    /// None: it must be told by what came back.
+    fn named(&self) -> Option<Mailbox> {
+        self.named.and_then(|named| self.known(named))
+    }
+
+    /// The only one whom the message went to.
+    fn only(&self) -> Option<Mailbox> {
+        match self.went_to {
+            [only] if !only.starts_with("*@") => Mailbox::parse(only).ok(),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Findings {
     events: Vec<Event>,
@@ -93,35 +142,50 @@ struct Findings {
 
 impl Findings {
     fn of(
-        report: &Report,
+        back: &Back,
         settings: &Settings,
         id: QueueId,
-        went_to: &[String],
+        whom: &Whom<'_>,
         now: Timestamp,
     ) -> Findings {
         let mut found = Findings::default();
-        let went_there = |address: &&Mailbox| {
-            let (whole, hidden) = (
-                address.to_string(),
-                format!("*@{}", address.host().to_ascii()),
-            );
-            let same = |known: &String| {
-                known.eq_ignore_ascii_case(&whole) || known.eq_ignore_ascii_case(&hidden)
-            };
-            went_to.iter().any(same)
-        };
-        match &report.kind {
-            Kind::Delivery { recipients, .. } => {
-                for one in recipients.iter().filter(|one| went_there(&&one.address)) {
-                    found.delivery(one, settings, id, now);
+        match back {
+            Back::Report(Report {
+                kind: Kind::Delivery { recipients, .. },
+                ..
+            }) => {
+                for one in about_ours(recipients, whom) {
+                    found.delivery(&one, settings, id, now);
                 }
             }
-            Kind::Complaint {
-                feedback,
-                recipients,
-            } => {
-                for address in recipients.iter().filter(went_there) {
-                    found.complaint(address, feedback, settings, id, now);
+            Back::Report(Report {
+                kind:
+                    Kind::Complaint {
+                        feedback,
+                        recipients,
+                    },
+                ..
+            }) => {
+                let named = whom.named().map(|one| vec![one]);
+                let told = || {
+                    recipients
+                        .iter()
+                        .filter_map(|one| whom.known(one))
+                        .collect()
+                };
+                for address in named.unwrap_or_else(told) {
+                    found.complaint(&address, feedback, settings, id, now);
+                }
+            }
+            Back::Bounce(bounce) => {
+                if let Some(address) = whom.named().or_else(|| whom.only()) {
+                    let one = Recipient {
+                        address,
+                        action: bounce.action,
+                        status: bounce.status,
+                        diagnostic: Some(bounce.diagnostic.clone()),
+                    };
+                    found.delivery(&one, settings, id, now);
                 }
             }
         }
@@ -193,6 +257,31 @@ impl Findings {
             rule: None,
         });
     }
+}
+
+/// What a DSN says of recipients of ours. All that comes back to a sender that was made for one recipient is
+/// about that one, by whatever name: a list behind the address has failed only where all of it has.
+fn about_ours(told: &[Recipient], whom: &Whom<'_>) -> Vec<Recipient> {
+    let known = |one: &Recipient| {
+        let address = whom.known(&one.address)?;
+        Some(Recipient {
+            address,
+            ..one.clone()
+        })
+    };
+    let Some(named) = whom.named() else {
+        return told.iter().filter_map(known).collect();
+    };
+    let failed = |one: &&Recipient| one.action == Told::Failed;
+    let by_its_name = told.iter().find(|one| one.address == named);
+    let one = by_its_name
+        .or_else(|| told.iter().find(|one| !failed(one)))
+        .or_else(|| told.first());
+    let as_ours = |one: &Recipient| Recipient {
+        address: named.clone(),
+        ..one.clone()
+    };
+    one.map(as_ours).into_iter().collect()
 }
 
 /// What the far host said, as if it had said it to us.

@@ -26,7 +26,12 @@ pub(crate) fn apply(config: &Config, id: QueueId, transaction: &mut Transaction)
         return;
     };
     match verp.template.sender(id, sender, &recipient.mailbox) {
-        Some(made) => transaction.reverse_path = ReversePath::Mailbox(made),
+        Some(made) => {
+            transaction.reverse_path = ReversePath::Mailbox(made);
+            // Reports now come to us, so they may as well tell our id. RFC 3461 section 5.2.1 forbids to add
+            // an ENVID to mail that is passed on as it came; its sender has been exchanged here.
+            transaction.envid.get_or_insert_with(|| id.to_string());
+        }
         None => tracing::debug!(%id, "the recipient's address does not fit into a sender (verp)"),
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here opens a file or a socket or reads a clock. What is read may be any junk: it is
 //! never an error, and bytes that need no change are not changed.
 
+pub mod bounce;
 pub mod date;
 pub mod dkim;
 pub mod dsn;

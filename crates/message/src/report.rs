@@ -54,6 +54,8 @@ pub enum Action {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Original {
     pub message_id: Option<String>,
+    /// The reverse-path that the far host saw: Return-Path, or `Original-Mail-From` of a complaint.
+    pub sender: Option<Mailbox>,
     /// Of every Received field: the host that wrote it, and the id by which it knew the message.
     pub received: Vec<(String, String)>,
 }
@@ -89,11 +91,16 @@ pub fn read(message: &[u8]) -> Result<Report, NoReport> {
     let boundary = parameter(&content_type, "boundary").ok_or(NoReport::NoParts)?;
     let body = message.get(header::end(message).body..).unwrap_or_default();
     let parts = parts(body, &boundary);
-    let original = original_of(&parts);
+    let returned = parts.iter().find_map(returned);
+    let mut original = returned.map(original_in).unwrap_or_default();
     for part in &parts {
         let kind = match part.kind.as_str() {
             "message/delivery-status" | "message/global-delivery-status" => delivery(part.body)?,
-            "message/feedback-report" => complaint(part.body, &parts)?,
+            "message/feedback-report" => {
+                let told = header::value(part.body, "Original-Mail-From");
+                original.sender = told.and_then(|sender| mailbox(&sender)).or(original.sender);
+                complaint(part.body, &parts)?
+            }
             _ => continue,
         };
         return Ok(Report { kind, original });
@@ -294,10 +301,8 @@ fn returned<'a>(part: &Part<'a>) -> Option<&'a [u8]> {
     }
 }
 
-fn original_of(parts: &[Part<'_>]) -> Original {
-    let Some(head) = parts.iter().find_map(returned) else {
-        return Original::default();
-    };
+/// What the header of a returned message shows.
+pub(crate) fn original_in(head: &[u8]) -> Original {
     let received = header::fields(head)
         .filter(|field| field.is("Received"))
         .take(RECEIVED_MAX)
@@ -305,6 +310,7 @@ fn original_of(parts: &[Part<'_>]) -> Original {
         .collect();
     Original {
         message_id: header::value(head, "Message-ID").map(|id| cut(&id)),
+        sender: header::value(head, "Return-Path").and_then(|sender| mailbox(&sender)),
         received,
     }
 }
@@ -344,7 +350,7 @@ fn xtext_decoded(text: &str) -> String {
 }
 
 /// In one line, and not longer than anybody wants to read.
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     let harmless = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().take(TEXT_MAX).map(harmless).collect()
 }
@@ -408,7 +414,7 @@ mod tests {
         };
         for fields in [
             "Feedback-Type: abuse\r\nUser-Agent: X/1\r\nVersion: 1\r\n",
-            "Feedback-Type: Abuse\r\nOriginal-Rcpt-To: <you@r.test>\r\n",
+            "Feedback-Type: Abuse\r\nOriginal-Rcpt-To: <you@r.test>\r\nOriginal-Mail-From: <b+x@s.test>\r\n",
         ] {
             let report = read(arf(fields).as_bytes()).unwrap();
             let Kind::Complaint {
@@ -421,6 +427,11 @@ mod tests {
             assert_eq!(feedback, "abuse");
             let shown: Vec<String> = recipients.iter().map(Mailbox::to_string).collect();
             assert_eq!(shown, ["you@r.test"], "{fields}");
+            let sender = report.original.sender.map(|sender| sender.to_string());
+            let told = fields
+                .contains("Mail-From")
+                .then(|| "b+x@s.test".to_owned());
+            assert_eq!(sender, told, "{fields}");
         }
         let none = read(arf("User-Agent: X/1\r\n").as_bytes());
         assert_eq!(none.unwrap_err(), NoReport::NoFeedbackType);

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use jiff::Timestamp;
 use relay_admin::{AdminWorld, Examine};
 use relay_config::{Config, Dns, HistoryKept, MtaStsUse, PrivateAddresses, TrustAd};
@@ -22,7 +21,7 @@ use relay_queue::{Message, Store};
 use relay_route::{AdBit, HickoryResolver, Resolver, Router};
 use relay_simulator::SimulatedNet;
 use relay_sts::{Https, HttpsFetch, Sts};
-use relay_submission::{Accepted, Reports, Understood};
+use relay_submission::{Accepted, CameBack, Reports, Understood};
 use relay_suppression::{List, Suppressions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -477,9 +476,10 @@ impl Accepted for ToDispatcher {
 struct ToInbound(Arc<World>);
 
 impl Reports for ToInbound {
-    fn take(&self, message: Bytes) -> Pin<Box<dyn Future<Output = Understood> + Send + '_>> {
+    fn take(&self, came: CameBack) -> Pin<Box<dyn Future<Output = Understood> + Send + '_>> {
+        let CameBack { message, to } = came;
         Box::pin(async move {
-            match inbound::take(&self.0, message).await {
+            match inbound::take(&self.0, inbound::CameBack { message, to }).await {
                 Taken::Done => Understood::Yes,
                 Taken::Unread(why) => Understood::No(why),
                 Taken::Later(why) => Understood::Later(why),

@@ -154,6 +154,19 @@ impl Template {
         rest.is_empty().then_some(read)
     }
 
+    /// Whether all its addresses are in domains of its own, so that no other mail goes to them.
+    pub fn has_its_own_domain(&self) -> bool {
+        let behind_the_sign = |part: &Part| match part {
+            Part::Text(text) => text.contains('@'),
+            Part::Id | Part::Recipient | Part::Local | Part::Domain => false,
+        };
+        let at = self.parts.iter().position(behind_the_sign);
+        let behind = at
+            .and_then(|at| self.parts.get(at + 1..))
+            .unwrap_or_default();
+        !behind.contains(&Part::Domain)
+    }
+
     fn has(&self, part: &Part) -> bool {
         self.parts.contains(part)
     }
@@ -268,6 +281,20 @@ mod tests {
             "bounces+1agf7aan0000-b=@bounce.example.com",
         ] {
             assert_eq!(template.read(&mailbox(address)), None, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_template_tells_whether_other_mail_may_go_to_its_addresses() {
+        for (template, own) in [
+            (OURS, true),
+            ("{recipient}@{id}.b.example", true),
+            ("{id}={domain}@b.example", true),
+            (POSTFIX, false),
+            ("{id}@bounce.{domain}", false),
+        ] {
+            let template: Template = template.parse().unwrap();
+            assert_eq!(template.has_its_own_domain(), own, "{template}");
         }
     }
 

@@ -18,4 +18,4 @@ mod wire;
 pub mod world;
 
 pub use listener::{Bound, Socket, serve};
-pub use world::{Accepted, Reports, Settings, Understood, World};
+pub use world::{Accepted, CameBack, Reports, Settings, Understood, World};

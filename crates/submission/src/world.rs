@@ -10,10 +10,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use relay_config::{
     AuthDemand, AuthInClear, BareLineEnds, Config, ListenAddress, Listener, ListenerTls,
-    ReportSettings, Submission, SuppressionMode,
+    Submission, SuppressionMode,
 };
 use relay_observe::{Clock, Events};
 use relay_queue::{Message, Store};
+use relay_smtp::verp::Template;
 use relay_smtp::{Mailbox, server};
 use relay_suppression::Suppressions;
 
@@ -34,7 +35,14 @@ pub trait Accepted: Send + Sync + 'static {
 /// Reads reports that came back.
 pub trait Reports: Send + Sync + 'static {
     /// `Yes` is said after what follows from it is on disk.
-    fn take(&self, message: Bytes) -> Pin<Box<dyn Future<Output = Understood> + Send + '_>>;
+    fn take(&self, came: CameBack) -> Pin<Box<dyn Future<Output = Understood> + Send + '_>>;
+}
+
+/// Mail to addresses that reports come to.
+pub struct CameBack {
+    pub message: Bytes,
+    /// These addresses: each may say whom it is about.
+    pub to: Vec<Mailbox>,
 }
 
 /// What came of a report.
@@ -123,15 +131,22 @@ pub(crate) enum Certificate {
 pub(crate) struct ReportAddresses {
     pub addresses: Vec<Mailbox>,
     pub unread_to: Option<Mailbox>,
+    /// Senders that we made, in domains of their own. None: the addresses are all.
+    pub verp: Option<Template>,
 }
 
 impl ReportAddresses {
-    fn of(settings: &ReportSettings) -> ReportAddresses {
+    fn of(config: &Config) -> ReportAddresses {
+        let settings = &config.reports;
+        let verp = config.delivery.verp.as_ref().map(|verp| &verp.template);
+        let read_here =
+            |template: &&Template| template.has_its_own_domain() && !settings.addresses.is_empty();
         // The configuration has checked that these are addresses.
         let read = |text: &String| Mailbox::parse(text).ok();
         ReportAddresses {
             addresses: settings.addresses.iter().filter_map(read).collect(),
             unread_to: settings.unread_to.as_ref().and_then(read),
+            verp: verp.filter(read_here).cloned(),
         }
     }
 }
@@ -155,7 +170,7 @@ impl Settings {
             submission: config.submission.clone(),
             listeners: config.listeners.clone(),
             suppression: config.suppression.mode,
-            reports: ReportAddresses::of(&config.reports),
+            reports: ReportAddresses::of(config),
             users: Users::new(&config.users),
             rates: UserRates::new(&config.users),
         }

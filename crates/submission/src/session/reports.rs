@@ -1,15 +1,15 @@
 //! Mail to the addresses of `[reports]`: read at once, before its 250, and not queued. What is no report that can
 //! be read goes on to a person, or is refused: the other side then still has it.
 
-use bytes::Bytes;
 use relay_queue::{NewMessage, StoreError};
 use relay_smtp::envelope::Recipient;
 use relay_smtp::server::reply;
+use relay_smtp::verp::Template;
 use relay_smtp::{Mailbox, Reply};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Driver, refusal_of};
-use crate::world::{Understood, World};
+use crate::world::{CameBack, Understood, World};
 
 /// A report is a few kilobytes, and the message that it returns. One with more is for a person.
 const READ_MAX: u64 = 10 << 20;
@@ -28,8 +28,11 @@ pub(super) enum Rest {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
     pub(super) fn is_for_reports(&self, recipient: &Mailbox) -> bool {
-        let reports = &self.settings.reports.addresses;
-        reports.iter().any(|address| is_at(address, recipient))
+        let reports = &self.settings.reports;
+        let made_here = |template: &Template| template.read(recipient).is_some();
+        let mut addresses = reports.addresses.iter();
+        addresses.any(|address| is_at(address, recipient))
+            || reports.verp.as_ref().is_some_and(made_here)
     }
 
     /// Takes the report, if it is one. Err: the answer to the client.
@@ -38,10 +41,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
         let is_report = |one: &Recipient| self.is_for_reports(&one.mailbox);
         let (to_reports, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_report);
         new.envelope.recipients = others;
+        let to = to_reports.iter().map(|one| one.mailbox.clone()).collect();
         let Some(first) = to_reports.into_iter().next() else {
             return Ok(Rest::Queue(new));
         };
-        let why = match understand(self.world, &new)
+        let why = match understand(self.world, &new, to)
             .await
             .map_err(|error| refusal_of(&error))?
         {
@@ -68,15 +72,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
     }
 }
 
-async fn understand(world: &World, new: &NewMessage) -> Result<Understood, StoreError> {
+async fn understand(
+    world: &World,
+    new: &NewMessage,
+    to: Vec<Mailbox>,
+) -> Result<Understood, StoreError> {
     let Some(reports) = &world.reports else {
         return Ok(Understood::No("nobody reads reports".to_owned()));
     };
     if new.body.len() > READ_MAX {
         return Ok(Understood::No("it is too large".to_owned()));
     }
-    let whole: Bytes = new.body.whole().await?;
-    Ok(reports.take(whole).await)
+    let message = new.body.whole().await?;
+    Ok(reports.take(CameBack { message, to }).await)
 }
 
 /// Also with something behind a plus, which tells reports apart (RFC 5233).
