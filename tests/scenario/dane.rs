@@ -108,6 +108,49 @@ fn records_that_cannot_be_used_require_tls_and_nothing_of_the_certificate() {
 }
 
 #[test]
+fn the_doctor_tells_what_the_records_ask_for_and_whether_the_host_keeps_to_it() {
+    let (port, identity) = (free_port(), Identity::self_signed("any.name.test"));
+    let dns = signed(&format!(
+        "good MX 10 mx\nmx A 127.0.0.2\n_{port}._tcp.mx TLSA {}\n\
+         bad MX 10 mx3\nmx3 A 127.0.0.2\n_{port}._tcp.mx3 TLSA 3 1 1 {NOBODYS}\n\
+         odd MX 10 mx4\nmx4 A 127.0.0.2\n_{port}._tcp.mx4 TLSA 1 1 1 {NOBODYS}\n\
+         none MX 10 mx5\nmx5 A 127.0.0.2",
+        identity.tlsa(3, 1, 1)
+    ));
+    let mx = Mx::start_as(at(2, port), "", &identity);
+    let relay = relay(&dns, port, "");
+    for (domain, dane, starttls) in [
+        ("good", ("ok", "1 TLSA records at"), ("ok", "DANE 3 1 1")),
+        (
+            "bad",
+            ("ok", "1 TLSA records at"),
+            ("fail", "DANE asks for proof"),
+        ),
+        (
+            "odd",
+            ("warn", "none of which can be used"),
+            ("warn", "proves nothing"),
+        ),
+        (
+            "none",
+            ("ok", "no TLSA records"),
+            ("warn", "proves nothing"),
+        ),
+    ] {
+        let found = relay.json(&["doctor", &format!("{domain}.signed.example")]);
+        for (check, (state, words)) in [("dane", dane), ("starttls", starttls)] {
+            let line = found.iter().find(|line| line["check"] == check).unwrap();
+            assert_eq!(line["state"], state, "{domain}: {line}");
+            assert!(
+                line["found"].as_str().unwrap().contains(words),
+                "{domain}: {line}"
+            );
+        }
+    }
+    assert!(mx.mail().is_empty());
+}
+
+#[test]
 fn a_tlsa_answer_that_does_not_validate_holds_the_mail_back() {
     let (port, identity) = (free_port(), Identity::self_signed("mx.forged.example"));
     let records = format!(

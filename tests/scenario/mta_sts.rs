@@ -56,6 +56,51 @@ fn a_host_that_the_policy_does_not_name_is_not_connected_to() {
 }
 
 #[test]
+fn the_doctor_tells_what_the_policy_asks_for_and_whether_the_hosts_keep_to_it() {
+    let wrong_host = ENFORCE.replace("mx.rcpt", "mx2.rcpt");
+    for (policy, certificate, sts, starttls) in [
+        (
+            ENFORCE,
+            "mx.rcpt.example",
+            ("ok", "enforced, names every MX host"),
+            ("ok", "TLSv1.3"),
+        ),
+        (
+            ENFORCE,
+            "other.example",
+            ("ok", "enforced"),
+            ("fail", "MTA-STS asks for proof"),
+        ),
+        (
+            &wrong_host,
+            "mx.rcpt.example",
+            ("fail", "does not name mx.rcpt.example"),
+            ("ok", "TLSv1.3"),
+        ),
+        (
+            TESTING,
+            "other.example",
+            ("warn", "only tested, does not name mx.rcpt.example"),
+            ("warn", "proves nothing"),
+        ),
+    ] {
+        let scene = Scene::new(policy);
+        let mx = scene.mx(certificate);
+        let relay = scene.relay(&[&scene.host_identity, &mx.identity]);
+        let found = relay.json(&["doctor", "rcpt.example"]);
+        for (check, (state, words)) in [("mta_sts", sts), ("starttls", starttls)] {
+            let line = found.iter().find(|line| line["check"] == check).unwrap();
+            assert_eq!(line["state"], state, "{policy}: {line}");
+            assert!(
+                line["found"].as_str().unwrap().contains(words),
+                "{policy}: {line}"
+            );
+        }
+        assert!(mx.mx.mail().is_empty());
+    }
+}
+
+#[test]
 fn a_policy_in_testing_keeps_no_mail_back() {
     let scene = Scene::new(TESTING);
     let mx = scene.mx("unknown.example");

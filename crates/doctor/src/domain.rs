@@ -38,6 +38,9 @@ pub(crate) async fn examine(
         None => None,
     };
     findings.push(sts_finding(&name, policy.as_deref(), &hosts));
+    let enforced = policy
+        .as_ref()
+        .is_some_and(|policy| policy.mode == Mode::Enforce);
     let mut visits = JoinSet::new();
     for (place, host) in hosts.into_iter().take(HOSTS_MAX).enumerate() {
         let visit = Visit {
@@ -48,6 +51,10 @@ pub(crate) async fn examine(
             source: patient.config.delivery.source_addresses.clone(),
             hostname: patient.config.hostname.clone(),
             private: patient.config.delivery.private_addresses,
+            proof: match enforced {
+                true => Proof::AskedBy("MTA-STS"),
+                false => Proof::NotAsked,
+            },
         };
         visits.spawn(async move { (place, visit.findings().await) });
     }
@@ -117,12 +124,18 @@ fn sts_finding(domain: &str, policy: Option<&Policy>, hosts: &[String]) -> Findi
         );
     }
     let found = format!(
-        "the policy, {mode}, does not name {}: mail to {} is not sent there",
+        "the policy, {mode}, does not name {}: mail {}",
         strangers.join(", "),
-        domain
+        match policy.mode {
+            Mode::Enforce => "is not sent there",
+            Mode::Testing | Mode::None => "would not be sent there if it were enforced",
+        }
     );
     let fix = "tell whoever runs the domain: policy and MX records contradict each other";
-    Finding::warn(CHECK, domain, found, fix)
+    match policy.mode == Mode::Enforce && strangers.len() == hosts.len() {
+        true => Finding::fail(CHECK, domain, found, fix),
+        false => Finding::warn(CHECK, domain, found, fix),
+    }
 }
 
 /// Every connection fails: then it is rather us.
@@ -142,6 +155,13 @@ fn nobody_answers(domain: &str, port: u16, findings: &[Finding]) -> Option<Findi
     })
 }
 
+/// Whether mail may go without a certificate that proves who the host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    NotAsked,
+    AskedBy(&'static str),
+}
+
 /// One host, looked at beside the others.
 struct Visit {
     doctor: Arc<Doctor>,
@@ -151,6 +171,7 @@ struct Visit {
     source: Vec<IpAddr>,
     hostname: String,
     private: PrivateAddresses,
+    proof: Proof,
 }
 
 impl Visit {
@@ -232,12 +253,17 @@ impl Visit {
             source: self.source.iter().find(fitting).copied(),
             hostname: self.hostname.clone(),
         };
+        // Where both are published DANE counts (RFC 8461 section 2).
+        let proof = match &dane {
+            Some(_) => Proof::AskedBy("DANE"),
+            None => self.proof,
+        };
         let probe = self.doctor.probe(&call, dane).await;
-        findings_of(&subject, self.port, probe)
+        findings_of(&subject, self.port, probe, proof)
     }
 }
 
-fn findings_of(subject: &str, port: u16, probe: Probe) -> Vec<Finding> {
+fn findings_of(subject: &str, port: u16, probe: Probe, proof: Proof) -> Vec<Finding> {
     let connected = |time: std::time::Duration| {
         let found = format!("port {port} in {} ms", time.as_millis());
         Finding::ok("connect", subject, found)
@@ -265,7 +291,7 @@ fn findings_of(subject: &str, port: u16, probe: Probe) -> Vec<Finding> {
             vec![
                 connected(time),
                 Finding::ok("banner", subject, offered),
-                tls_finding(subject, tls),
+                tls_finding(subject, tls, proof),
             ]
         }
     }
@@ -292,23 +318,33 @@ fn words_for(extensions: &relay_smtp::extension::Extensions) -> String {
     }
 }
 
-fn tls_finding(subject: &str, tls: Tls) -> Finding {
+fn tls_finding(subject: &str, tls: Tls, proof: Proof) -> Finding {
     const CHECK: &str = "starttls";
-    match tls {
-        Tls::Proved(agreed) => Finding::ok(CHECK, subject, agreed),
-        Tls::NotOffered => Finding::warn(
+    let held_back = |by: &str, found: String| {
+        let found = format!("{found}: {by} asks for proof, so no mail is sent there");
+        let fix = "mail waits for it; tell whoever runs the host";
+        Finding::fail(CHECK, subject, found, fix)
+    };
+    match (tls, proof) {
+        (Tls::Proved(agreed), _) => Finding::ok(CHECK, subject, agreed),
+        (Tls::NotOffered, Proof::AskedBy(by)) => held_back(by, "not offered".to_owned()),
+        (Tls::Unproved { agreed, why }, Proof::AskedBy(by)) => {
+            held_back(by, format!("{agreed}, but {why}"))
+        }
+        (Tls::Failed(why), Proof::AskedBy(by)) => held_back(by, why),
+        (Tls::NotOffered, Proof::NotAsked) => Finding::warn(
             CHECK,
             subject,
             "not offered: mail goes in clear, unless it must not",
             "nothing of ours; [[limit]] tls = \"require\" would hold such mail back",
         ),
-        Tls::Unproved { agreed, why } => Finding::warn(
+        (Tls::Unproved { agreed, why }, Proof::NotAsked) => Finding::warn(
             CHECK,
             subject,
             format!("{agreed}, but the certificate proves nothing: {why}"),
-            "mail goes, unless DANE, MTA-STS or [[limit]] tls asks for proof",
+            "mail goes, unless [[limit]] tls asks for proof",
         ),
-        Tls::Failed(why) => Finding::fail(
+        (Tls::Failed(why), Proof::NotAsked) => Finding::fail(
             CHECK,
             subject,
             why,

@@ -22,6 +22,15 @@ pub struct Doctor {
     pub tls: TlsClient,
     /// None: MTA-STS is not looked for.
     pub sts: Option<Arc<Sts>>,
+    pub internet: Internet,
+}
+
+/// What resolver and dialer lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Internet {
+    Real,
+    /// A simulator: nobody sees this machine.
+    Simulated,
 }
 
 /// What is to be looked at.

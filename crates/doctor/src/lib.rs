@@ -16,5 +16,5 @@ mod us;
 #[cfg(test)]
 mod zone;
 
-pub use examine::{Blocklists, Doctor, Question};
+pub use examine::{Blocklists, Doctor, Internet, Question};
 pub use finding::{Finding, State};

@@ -14,7 +14,7 @@ use relay_deliver::inbound::{self, Taken};
 use relay_deliver::tls::TlsClient;
 use relay_deliver::trace::SharedWatchers;
 use relay_deliver::{Delivery, World};
-use relay_doctor::Doctor;
+use relay_doctor::{Doctor, Internet};
 use relay_oauth::{Http, Tokens};
 use relay_observe::{Clock, Event, Events, history};
 use relay_queue::{Message, Store};
@@ -112,6 +112,10 @@ impl Running {
             dialer: dialer.clone(),
             tls: TlsClient::with_roots(roots.clone()).map_err(StartError::System)?,
             sts: sts.clone(),
+            internet: match origin.is_sandbox() {
+                true => Internet::Simulated,
+                false => Internet::Real,
+            },
         });
         let (tls_reports, report_days) = match tls_reports::open(&config).await? {
             Some(kept) => {

@@ -9,7 +9,7 @@ use relay_admin::files;
 use relay_config::{Config, MtaStsUse, PrivateAddresses};
 use relay_deliver::dial::{TcpDialer, is_private};
 use relay_deliver::tls::{TlsClient, roots};
-use relay_doctor::{Blocklists, Doctor, Finding, Question};
+use relay_doctor::{Blocklists, Doctor, Finding, Internet, Question};
 use relay_route::Resolver;
 use relay_sts::{Https, HttpsFetch, Sts};
 
@@ -120,5 +120,6 @@ fn doctor(config: &Config) -> Result<Doctor, Trouble> {
         dialer: Arc::new(TcpDialer),
         tls: TlsClient::with_roots(roots).map_err(Trouble::NotWell)?,
         sts,
+        internet: Internet::Real,
     })
 }
