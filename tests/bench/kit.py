@@ -37,6 +37,15 @@ def listens(port):
         return False
 
 
+def greets(port):
+    """It takes mail: a socket may be bound long before."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 0.5) as s:
+            return s.recv(3) == b"220"
+    except OSError:
+        return False
+
+
 def directory(kind):
     """On the disk that the build is on, not in a tmpfs."""
     made = tempfile.mkdtemp(prefix=f"relayd-{kind}-", dir=os.path.join(TOP, "target"))
@@ -135,7 +144,7 @@ class Relayd:
         return begun
 
     def until_ready(self):
-        wait_for("relayd listens", lambda: self.process.poll() is not None or listens(self.port))
+        wait_for("relayd greets", lambda: self.process.poll() is not None or greets(self.port))
         if self.process.poll() is not None:
             sys.exit(f"relayd has ended: {open(f'{self.dir}/log').read()[-2000:]}")
 
@@ -205,7 +214,7 @@ class Postfix:
         return begun
 
     def until_ready(self):
-        wait_for("postfix listens", lambda: listens(self.port))
+        wait_for("postfix greets", lambda: greets(self.port))
         threading.Thread(target=self.watch, args=[self.process], daemon=True).start()
 
     def watch(self, process):
