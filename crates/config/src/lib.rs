@@ -8,6 +8,8 @@ mod assemble;
 pub mod check;
 pub mod effective;
 mod endpoint;
+#[cfg(test)]
+mod from_text;
 pub mod kind;
 mod known;
 mod layer;

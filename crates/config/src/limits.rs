@@ -275,18 +275,7 @@ impl<'a> Target<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{NoFiles, Source, load};
-
-    fn config(text: &str) -> Config {
-        let source = Source {
-            name: "relayd.toml".to_owned(),
-            text: text.to_owned(),
-        };
-        match load(&[source], &[], &[], "relay.example.com", &NoFiles) {
-            Ok(config) => config,
-            Err(mistakes) => panic!("{mistakes:?}"),
-        }
-    }
+    use crate::from_text::config;
 
     const TEXT: &str = r#"
         [[source]]

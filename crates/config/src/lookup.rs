@@ -122,18 +122,7 @@ mod tests {
     use relay_policy::TlsRequirement;
 
     use super::*;
-    use crate::{NoFiles, Source, load};
-
-    fn config(text: &str) -> Config {
-        let source = Source {
-            name: "relayd.toml".to_owned(),
-            text: text.to_owned(),
-        };
-        match load(&[source], &[], &[], "relay.example.com", &NoFiles) {
-            Ok(config) => config,
-            Err(mistakes) => panic!("{mistakes:?}"),
-        }
-    }
+    use crate::from_text::config;
 
     fn host(name: &str) -> Host {
         Host::Domain(Domain::parse(name).unwrap())
