@@ -30,15 +30,6 @@ struct Site {
     config: Arc<Config>,
     /// Whether a next hop leads there, of those seen so far.
     leads_there: HashMap<NextHop, Verdict>,
-    domains: Domains,
-}
-
-/// Whether it is known which of the queue's domains lead to the site: then no message is read that has
-/// no recipient in one of them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Domains {
-    NotAsked,
-    Asked,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,7 +44,6 @@ impl Choice {
             name: name.clone(),
             config: world.config.load_full(),
             leads_there: HashMap::new(),
-            domains: Domains::NotAsked,
         });
         Ok(Choice {
             select: selection.to_select(world.clock.now())?,
@@ -146,7 +136,8 @@ impl Choice {
         let Some(site) = &mut self.site else {
             return Ok(());
         };
-        if site.domains == Domains::Asked {
+        // Asked already. Then no message is read that has no recipient in one of these domains.
+        if self.select.ways.is_some() {
             return Ok(());
         }
         let mut ways = Vec::new();
@@ -160,7 +151,6 @@ impl Choice {
             .await;
         ways.retain(|(_, hop)| site.leads_there.get(hop) == Some(&Verdict::There));
         let domains: BTreeSet<String> = ways.into_iter().map(|(domain, _)| domain).collect();
-        site.domains = Domains::Asked;
         self.select.ways = Some(Arc::new(domains));
         Ok(())
     }

@@ -183,11 +183,7 @@ impl Facts {
         if run.is_empty() {
             self.runs.remove(&first);
         }
-        match self
-            .many
-            .remove(&id)
-            .filter(|_| fact.recipients != Recipients::One)
-        {
+        match self.many.remove(&id) {
             Some(open) => open.iter().for_each(|to| self.domains.give_back(to.domain)),
             None => self.domains.give_back(fact.to.domain),
         }
