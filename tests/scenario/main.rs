@@ -41,6 +41,7 @@ mod retries_on_schedule;
 mod route_with_login;
 mod route_with_token;
 mod show_says_why;
+mod smtp_sink_misbehaves;
 mod source_is_suspended;
 mod sources_and_limits;
 mod stops_in_order;
