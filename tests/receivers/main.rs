@@ -5,6 +5,7 @@
 
 mod exim;
 mod mailbox;
+mod opensmtpd;
 mod postfix;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use relay_testkit::{Client, Network, Relay, within_patience};
 
 use exim::Exim;
 use mailbox::Arrived;
+use opensmtpd::OpenSmtpd;
 use postfix::Postfix;
 
 /// A real mail server that puts all it takes into one mailbox.
@@ -32,6 +34,8 @@ const ZONE: &str = "
     mx.plain.example    A 127.0.0.4
     exim.example        MX 10 mx.exim.example
     mx.exim.example     A 127.0.0.5
+    open.example        MX 10 mx.open.example
+    mx.open.example     A 127.0.0.6
 ";
 
 /// Waits that suit a greylisting of three seconds.
@@ -187,6 +191,40 @@ fn the_limits_of_an_exim_are_learned_and_all_mail_arrives_once() {
     ] {
         assert!(log.contains(said), "the limit was never met: {said}");
     }
+}
+
+#[test]
+fn the_limits_of_an_opensmtpd_are_learned_and_all_mail_arrives_once() {
+    let Some(scene) = Scene::start(OpenSmtpd::start) else {
+        return;
+    };
+    const MESSAGES: usize = 60;
+    scene.submit(MESSAGES, "open.example");
+    let many: Vec<String> = (0..12).map(|at| format!("many{at}@open.example")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let mut client = Client::connect(scene.relay.submission);
+    client.submit("app@open.example", &many, "Subject: many\n\nto all");
+    let large = format!("Subject: large\n\n{}", "0123456789\n".repeat(3000));
+    client.submit("app@open.example", &["large@open.example"], &large);
+    // And the report about the large one.
+    let arrived = scene.arrive(MESSAGES + many.len() + 1);
+    assert_each_once(&arrived);
+    let history = scene.history();
+    let bounced = history
+        .iter()
+        .filter(|(what, _)| what.starts_with("bounced"));
+    let bounced: Vec<_> = bounced
+        .map(|(what, count)| (what.as_str(), *count))
+        .collect();
+    assert_eq!(bounced, [("bounced message-too-big", 1)], "{history:?}");
+    let log = scene.receiver.log();
+    // The TLS of Debian's 6.8 fails with its own OpenSSL: such a host gets its mail in clear.
+    let encrypted = arrived.iter().all(|mail| mail.text.contains("with ESMTPS"));
+    assert!(encrypted || log.contains("SSL routines"), "in clear");
+    assert!(
+        log.contains("Too many recipients: Too many recipients"),
+        "the limit was never met"
+    );
 }
 
 /// Takes the reports: its domain is Postfix's.
