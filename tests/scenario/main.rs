@@ -47,6 +47,7 @@ mod sources_and_limits;
 mod stops_in_order;
 mod submission_by_python;
 mod thousands_by_smtp_source;
+mod tls_failures;
 mod tls_reports;
 mod tls_to_next_hop;
 mod traced;

@@ -23,7 +23,7 @@ use crate::guard::Guard;
 use crate::login::{Credentials, credentials};
 use crate::settle::Said;
 use crate::tls::{Agreed, Check, TlsError};
-use crate::tls_report::{Applied, Fault, Measured};
+use crate::tls_report::{Applied, By, Fault, Measured};
 use crate::trace::{Tap, Watched};
 use crate::wire::{Pause, Wire};
 use crate::world::World;
@@ -397,7 +397,16 @@ impl Target<'_> {
     fn refusal_of(&self, error: OpenError) -> Refusal {
         match error {
             OpenError::Refused(refusal) => refusal,
-            OpenError::Tls(error) => self.refusal(Phase::Starttls, error.failure, error.words),
+            OpenError::Tls(error) => {
+                let said = Said::Failure {
+                    failure: error.failure,
+                    words: error.words,
+                };
+                Refusal {
+                    said: self.asked_by(said),
+                    ..self.refusal(Phase::Starttls, error.failure, String::new())
+                }
+            }
         }
     }
 
@@ -405,10 +414,36 @@ impl Target<'_> {
         let (phase, said) = said_by(wire);
         Refusal {
             phase,
-            said,
+            said: self.asked_by(said),
             host: Some(self.host_text()),
             source: self.source,
             tls,
+        }
+    }
+
+    /// Says with a want of TLS whose word it is that there be some: that is who can change it.
+    fn asked_by(&self, said: Said) -> Said {
+        let by = match (&self.guard, &self.applied.by) {
+            (Guard::Clear | Guard::IfOffered, _) => return said,
+            (Guard::Sts, _) => format!("the MTA-STS policy of {}", self.hop),
+            (Guard::Dane(dane), _) => format!("the TLSA records of {}", dane.base()),
+            (Guard::Encrypted | Guard::Named, By::BadTlsa { base, .. }) => {
+                format!("the TLSA records of {base}")
+            }
+            (
+                Guard::Encrypted | Guard::Named,
+                By::Ourselves | By::Nobody | By::Dane(_) | By::Sts(_),
+            ) => "`tls` of its [[limit]] or [[route]], or REQUIRETLS of the message,".to_owned(),
+        };
+        match said {
+            Said::Failure {
+                failure: failure @ (Failure::TlsNotOffered | Failure::TlsHandshake),
+                words,
+            } => Said::Failure {
+                failure,
+                words: format!("{words}; {by} asks for TLS"),
+            },
+            said @ (Said::Failure { .. } | Said::Reply(_)) => said,
         }
     }
 }

@@ -97,6 +97,8 @@ impl Holds {
 enum Then {
     Say(String),
     SayAndClose(String),
+    /// Reads on and answers nothing more.
+    SayAndStall(String),
     Close,
     /// Nothing, until there is another script, which then decides.
     Hold,
@@ -108,6 +110,7 @@ impl Mx {
     /// `once each RCPT => 450 4.2.0 later` (greylisting: the first time that this very line comes),
     /// `from 127.0.0.9 RCPT => 550 No` (clients there only), `above 2 CONNECT => 421 too many & close`
     /// (while more sessions than two are open),
+    /// `STARTTLS => 220 go & stall` (not a word more in this session),
     /// `CONNECT => 554 No`, `first 1 . => 421 4.3.2 busy & close`, `BODY => close` (while the body
     /// comes in), `MAIL => hold` (says nothing until [`Mx::rescript`]), `EHLO => 502 what?`. `\n` in a reply makes several lines. Whatever no rule speaks of is accepted.
     pub fn start(address: SocketAddr, script: &str) -> Mx {
@@ -223,11 +226,12 @@ fn parse(script: &str) -> Vec<Rule> {
                 None => (None, when),
             };
             let (holds, when) = how_often(when);
-            let then = match then.strip_suffix("& close") {
+            let then = match then.rsplit_once(" & ") {
                 _ if then == "close" => Then::Close,
                 _ if then == "hold" => Then::Hold,
-                Some(reply) => Then::SayAndClose(reply.trim().to_owned()),
-                None => Then::Say(then.to_owned()),
+                Some((reply, "close")) => Then::SayAndClose(reply.trim().to_owned()),
+                Some((reply, "stall")) => Then::SayAndStall(reply.trim().to_owned()),
+                Some(_) | None => Then::Say(then.to_owned()),
             };
             Rule {
                 when: when.to_ascii_uppercase(),
@@ -423,7 +427,9 @@ impl Session<'_> {
             {
                 return self.act(wire, then);
             }
-            Some(then @ (Then::Close | Then::SayAndClose(_))) => return self.act(wire, then),
+            Some(then @ (Then::Close | Then::SayAndClose(_) | Then::SayAndStall(_))) => {
+                return self.act(wire, then);
+            }
             Some(Then::Say(_) | Then::Hold) | None => {}
         }
         self.act(wire, Then::Say("354 go on".to_owned()));
@@ -524,6 +530,11 @@ impl Session<'_> {
             },
             Then::SayAndClose(reply) => {
                 let _ = self.say(wire, &reply);
+                Flow::Over
+            }
+            Then::SayAndStall(reply) => {
+                let _ = self.say(wire, &reply);
+                let _ = std::io::copy(wire, &mut std::io::sink());
                 Flow::Over
             }
         }
