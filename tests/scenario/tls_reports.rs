@@ -133,6 +133,10 @@ fn without_a_table_nothing_is_kept_and_without_a_record_nobody_is_told() {
     until("delivered", || mx.mail().pop());
     silent.drained();
     assert!(!silent.dir().join("state/tls-rpt").exists());
+    let refused = silent.relayctl(&["tls-report", "list"]);
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(words.contains("[tls_rpt] enabled"), "{words}");
+    assert_eq!(refused.status.code(), Some(1));
     let more = "[tls_rpt]\nenabled = true\nspread = \"0s\"\n";
     let mut relay = Relay::start(env!("CARGO_BIN_EXE_relayd"), &network, more);
     submit(&relay, "app@sender.example", &["you@rcpt.example"]);
@@ -140,6 +144,19 @@ fn without_a_table_nothing_is_kept_and_without_a_record_nobody_is_told() {
         (lines(&relay) == 1).then_some(())
     });
     relay.drained();
+    let listed = relay.json(&["tls-report", "list", "--domain", "rcpt.example"]);
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    let of_today = &listed[0];
+    assert_eq!(
+        (&of_today["successful"], &of_today["failed"]),
+        (&Value::from(0), &Value::from(1)),
+        "{of_today}"
+    );
+    assert_eq!(of_today["failures"][0]["result"], "starttls-not-supported");
+    assert_eq!(of_today["policies"][0], "no-policy-found");
+    assert!(of_today["next_attempt"].is_string(), "{of_today}");
+    let others = relay.json(&["tls-report", "list", "--domain", "other.example"]);
+    assert!(others.is_empty(), "{others:?}");
     relay.stop();
     the_day_is_over(&relay);
     relay.restart();

@@ -27,10 +27,10 @@ use crate::verify::Verification;
 use crate::view::VerifyView;
 use crate::view::{
     Added, Changed, Flushed, MessageDetail, PageView, Reloaded, Removed, SitesView, StatusView,
-    Submitted, SummaryView, SuppressionPage, Untried,
+    Submitted, SummaryView, SuppressionPage, TlsReportsView, Untried,
 };
 use crate::world::AdminWorld;
-use crate::{queue, summary, suppression, watch};
+use crate::{queue, summary, suppression, tls_report, watch};
 
 /// Domains that a summary lists where the query gives no limit.
 const SUMMARY_LIMIT: usize = 50;
@@ -81,6 +81,7 @@ pub fn router(world: Arc<AdminWorld>, samples: Arc<Samples>) -> Router {
         .route("/v1/sites", get(get_sites))
         .route("/v1/sites/suspend", post(post_suspend))
         .route("/v1/sites/resume", post(post_resume))
+        .route("/v1/tls-reports", get(get_tls_reports))
         .route("/v1/messages", post(post_message))
         .route("/v1/doctor", post(post_doctor))
         .route("/v1/trace", post(post_trace))
@@ -121,6 +122,22 @@ async fn get_summary(State(shared): State<Shared>, Query(pairs): Pairs) -> Answe
     let limit = query.limit.unwrap_or(SUMMARY_LIMIT);
     let summary = summary::summary(&shared.world, &query.selection, limit).await?;
     Ok(Json(summary))
+}
+
+async fn get_tls_reports(
+    State(shared): State<Shared>,
+    Query(pairs): Pairs,
+) -> Answer<TlsReportsView> {
+    let mut domain = None;
+    for (key, value) in pairs {
+        match key.as_str() {
+            "domain" => domain = Some(value),
+            other => return Err(ApiError::Bad(format!("{other}: there is no such key"))),
+        }
+    }
+    Ok(Json(
+        tls_report::list(&shared.world, domain.as_deref()).await?,
+    ))
 }
 
 async fn get_message(

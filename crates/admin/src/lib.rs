@@ -23,6 +23,7 @@ pub mod socket;
 pub mod status;
 pub mod summary;
 pub mod suppression;
+pub mod tls_report;
 pub mod trace;
 pub mod verify;
 pub mod view;
@@ -30,4 +31,4 @@ pub mod watch;
 pub mod world;
 
 pub use socket::{bind, serve};
-pub use world::{AdminWorld, Dispatcher, Examine, Later, Reload};
+pub use world::{AdminWorld, Dispatcher, Examine, Later, Reload, TlsReports};

@@ -397,6 +397,38 @@ pub struct SitesView {
     pub sites: Vec<SiteStatus>,
 }
 
+/// `GET /v1/tls-reports`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TlsReportsView {
+    /// The oldest day first.
+    pub reports: Vec<TlsReportView>,
+}
+
+/// One day of one domain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TlsReportView {
+    /// UTC, as `2026-11-22`.
+    pub day: String,
+    pub domain: String,
+    /// `tlsa`, `sts`, `no-policy-found`: by which the sessions were measured.
+    pub policies: Vec<String>,
+    pub successful: u64,
+    pub failed: u64,
+    pub failures: Vec<TlsFailureView>,
+    /// Places that have the report.
+    pub sent_to: Vec<String>,
+    /// When it is told, or tried again; None: it is told, given up, or nobody wants it.
+    pub next_attempt: Option<Timestamp>,
+}
+
+/// Sessions that failed alike.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TlsFailureView {
+    /// As RFC 8460 section 4.3 has it.
+    pub result: String,
+    pub sessions: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlertView {
     pub at: Timestamp,

@@ -15,7 +15,9 @@ use relay_queue::{Message, Store};
 use relay_smtp::{NextHop, QueueId};
 use relay_suppression::Suppressions;
 
-use crate::view::{Advice, HostStatus, LearnedView, LimitView, SiteStatus, SourceStatus};
+use crate::view::{
+    Advice, HostStatus, LearnedView, LimitView, SiteStatus, SourceStatus, TlsReportView,
+};
 
 /// Boxed, so that these can stand behind `Arc<dyn ...>`.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -26,6 +28,10 @@ pub type Reload =
 
 /// Looks at a domain, or at ourselves, with what delivery uses.
 pub type Examine = Box<dyn Fn(Question) -> Later<'static, Vec<Finding>> + Send + Sync + 'static>;
+
+/// What is kept of TLS reports. Err: in words, why it cannot be read.
+pub type TlsReports =
+    Box<dyn Fn() -> Later<'static, Result<Vec<TlsReportView>, String>> + Send + Sync + 'static>;
 
 /// Made once by `relayd`.
 pub struct AdminWorld {
@@ -39,6 +45,8 @@ pub struct AdminWorld {
     pub reload: Reload,
     pub examine: Examine,
     pub watchers: SharedWatchers,
+    /// None: they are off.
+    pub tls_reports: Option<TlsReports>,
     pub started: Timestamp,
     pub version: &'static str,
 }

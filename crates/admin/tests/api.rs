@@ -138,6 +138,7 @@ impl Api {
             dispatcher: notes.clone(),
             config: Arc::new(ArcSwap::from_pointee(config)),
             watchers: Default::default(),
+            tls_reports: None,
             examine: Box::new(|_| Box::pin(std::future::ready(Vec::new()))),
             reload: Box::new(|| {
                 let mistakes = vec!["relayd.toml:3: hostname: no".to_owned()];

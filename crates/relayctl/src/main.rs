@@ -85,6 +85,11 @@ enum Command {
     Trace(command::trace::Trace),
     /// Look at a domain's MX hosts, or at what others see of us; asks relayd, or looks itself without it
     Doctor(command::doctor::Examine),
+    /// What is counted of the TLS with other hosts, and when their domains are told (RFC 8460)
+    TlsReport {
+        #[command(subcommand)]
+        command: command::tls_report::TlsReport,
+    },
     /// Make DKIM keys, show what to publish in DNS, compare it with what DNS says; needs no daemon
     Dkim {
         #[command(subcommand)]
@@ -129,6 +134,7 @@ fn main() -> ExitCode {
         Command::Config { command } => return command.run(),
         Command::User { command } => command.run(),
         Command::Trace(trace) => online(trace.run(&client(), &screen)),
+        Command::TlsReport { command } => online(command.run(&client(), &screen)),
         Command::Doctor(examine) => online(examine.run(&client(), &screen)),
         Command::Dkim { command } => online(command.run(&screen)),
         Command::Completions { shell } => {

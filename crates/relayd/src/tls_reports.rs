@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use relay_admin::TlsReports;
+use relay_admin::view::{TlsFailureView, TlsReportView};
 use relay_config::{Config, TlsRptUse};
 use relay_deliver::Delivery;
 use relay_observe::{Clock, Event, Events};
@@ -11,7 +13,9 @@ use relay_smtp::envelope::{BodyType, Envelope, Recipient, RequireTls, Utf8};
 use relay_smtp::{QueueId, ReversePath};
 use relay_sts::Https;
 use relay_tlsrpt::report::Submitter;
-use relay_tlsrpt::{Days, HttpsPost, Letter, Outbox, Recorder, Reporter, Settings};
+use relay_tlsrpt::{
+    Days, HttpsPost, Letter, Outbox, Overview, Planned, Recorder, Reporter, Settings,
+};
 
 use crate::wire::StartError;
 
@@ -53,8 +57,8 @@ pub struct Parts {
     pub delivery: Delivery,
 }
 
-/// Ends with the runtime: what has been sent is on disk at any time.
-pub fn send_daily(config: &Config, days: Days, parts: Parts) {
+/// Returns who tells operators of them. Ends with the runtime: what has been sent is on disk at any time.
+pub fn send_daily(config: &Config, days: Days, parts: Parts) -> TlsReports {
     let reporter = Reporter {
         days,
         settings: Settings {
@@ -76,8 +80,39 @@ pub fn send_daily(config: &Config, days: Days, parts: Parts) {
             store: parts.store,
             delivery: parts.delivery,
         }),
+        planned: Planned::default(),
     };
+    let overviews = reporter.overviews();
     tokio::spawn(reporter.run());
+    Box::new(move || {
+        let overviews = overviews.clone();
+        Box::pin(async move {
+            let all = overviews.list().await;
+            let all = all.map_err(|error| format!("TLS reports: {error}"))?;
+            Ok(all.into_iter().map(view).collect())
+        })
+    })
+}
+
+fn view(of: Overview) -> TlsReportView {
+    let failures = of.failures.iter().map(|(result, sessions)| TlsFailureView {
+        result: result.word().to_owned(),
+        sessions: *sessions,
+    });
+    TlsReportView {
+        day: of.day.to_string(),
+        domain: of.domain,
+        policies: of
+            .policies
+            .iter()
+            .map(|kind| kind.word().to_owned())
+            .collect(),
+        successful: of.successful,
+        failed: of.failures.values().sum(),
+        failures: failures.collect(),
+        sent_to: of.sent_to.into_iter().collect(),
+        next_attempt: of.next,
+    }
 }
 
 impl Kept {

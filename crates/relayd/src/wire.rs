@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use relay_admin::{AdminWorld, Examine};
+use relay_admin::{AdminWorld, Examine, TlsReports};
 use relay_config::{Config, Dns, HistoryKept, MtaStsUse, PrivateAddresses, TrustAd};
 use relay_deliver::dial::{Dialer, TcpDialer, is_private};
 use relay_deliver::inbound::{self, Taken};
@@ -152,7 +152,7 @@ impl Running {
         let watchers = world.watchers.clone();
         let (delivery, dispatcher) = Delivery::start(world.clone(), rand::random());
         delivery.load().await;
-        if let Some(days) = report_days {
+        let report_views = report_days.map(|days| {
             let parts = tls_reports::Parts {
                 clock,
                 events: events.clone(),
@@ -161,8 +161,8 @@ impl Running {
                 store: store.clone(),
                 delivery: delivery.clone(),
             };
-            tls_reports::send_daily(&config, days, parts);
-        }
+            tls_reports::send_daily(&config, days, parts)
+        });
 
         let accepting = relay_submission::World::new(
             clock,
@@ -193,7 +193,7 @@ impl Running {
             clock,
             store.clone(),
             suppressions,
-            (doctor, watchers),
+            (doctor, watchers, report_views),
             shutdown.clone(),
         )
         .await?;
@@ -391,7 +391,7 @@ async fn start_admin(
     clock: Clock,
     store: Arc<dyn Store>,
     suppressions: Arc<dyn Suppressions>,
-    (doctor, watchers): (Arc<Doctor>, SharedWatchers),
+    (doctor, watchers, tls_reports): (Arc<Doctor>, SharedWatchers, Option<TlsReports>),
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, StartError> {
     let path = reloader.config.load().admin.socket.clone();
@@ -411,6 +411,7 @@ async fn start_admin(
             Box::pin(async move { again.reload().await })
         }),
         watchers,
+        tls_reports,
         examine: examine(doctor, reloader.config.clone(), clock),
         started: clock.now(),
         version: env!("CARGO_PKG_VERSION"),

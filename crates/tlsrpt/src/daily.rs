@@ -15,6 +15,7 @@ use relay_route::{Lookup, Resolver};
 
 use crate::disk::Days;
 use crate::letter::Letter;
+use crate::overview::{Overviews, Planned};
 use crate::post::{Post, Posting};
 use crate::record::{Rua, ruas};
 use crate::report::{Report, Submitter, day_of, end_of};
@@ -43,6 +44,8 @@ pub struct Reporter {
     pub resolver: Arc<dyn Resolver>,
     pub post: Arc<dyn Post>,
     pub outbox: Arc<dyn Outbox>,
+    /// What is to be tried again, for those who ask.
+    pub planned: Planned,
 }
 
 /// Sessions that were opened just before midnight are counted by then.
@@ -74,12 +77,24 @@ enum Went {
 }
 
 impl Reporter {
+    /// For those who want to see what is kept.
+    pub fn overviews(&self) -> Overviews {
+        Overviews {
+            days: self.days.clone(),
+            settings: self.settings.clone(),
+            planned: self.planned.clone(),
+        }
+    }
+
     /// For ever. Must be aborted to end; what has been sent is on disk at any time.
     pub async fn run(self) {
         let mut again = Again::new();
         loop {
             let now = self.clock.now();
-            let next = match self.round(now, &mut again).await {
+            let round = self.round(now, &mut again).await;
+            let planned = again.iter().map(|(of, failed)| (of.clone(), failed.next));
+            self.planned.set(planned.collect());
+            let next = match round {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::error!("TLS reports: {error}; trying again in an hour");
@@ -131,7 +146,10 @@ impl Reporter {
                 continue;
             }
             let failed = again.get(&(day, domain.clone())).copied();
-            let mut at = failed.map_or_else(|| self.first_try(day, &domain), |failed| failed.next);
+            let mut at = failed.map_or_else(
+                || first_try(&self.settings, day, &domain),
+                |failed| failed.next,
+            );
             if at <= now {
                 let report = Report {
                     submitter: &self.settings.submitter,
@@ -211,16 +229,6 @@ impl Reporter {
         Ok(all)
     }
 
-    /// The same for one domain and day at every start, another for every relay.
-    fn first_try(&self, day: Date, domain: &str) -> Timestamp {
-        let mut hasher = DefaultHasher::new();
-        (&self.settings.submitter.hostname, domain, day.to_string()).hash(&mut hasher);
-        let spread = self.settings.spread.as_secs().max(1);
-        let seconds = i64::try_from(hasher.finish() % spread).unwrap_or_default();
-        let begin = later(end_of(day), AFTER_MIDNIGHT);
-        later(begin, SignedDuration::from_secs(seconds))
-    }
-
     /// Files are read and written off the async threads.
     async fn on_disk<T: Send + 'static>(
         &self,
@@ -232,8 +240,18 @@ impl Reporter {
     }
 }
 
+/// The same for one domain and day at every start, another for every relay.
+pub(crate) fn first_try(settings: &Settings, day: Date, domain: &str) -> Timestamp {
+    let mut hasher = DefaultHasher::new();
+    (&settings.submitter.hostname, domain, day.to_string()).hash(&mut hasher);
+    let spread = settings.spread.as_secs().max(1);
+    let seconds = i64::try_from(hasher.finish() % spread).unwrap_or_default();
+    let begin = later(end_of(day), AFTER_MIDNIGHT);
+    later(begin, SignedDuration::from_secs(seconds))
+}
+
 /// To the recipients' domain, and to the owner of the TLSA records, who may be another (RFC 8460 section 1.1).
-fn by_domain(rows: Vec<Row>) -> BTreeMap<String, Vec<Row>> {
+pub(crate) fn by_domain(rows: Vec<Row>) -> BTreeMap<String, Vec<Row>> {
     let mut domains: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     for row in rows {
         let owner = row.session.policy.domain.clone();

@@ -6,6 +6,7 @@
 mod daily;
 mod disk;
 pub mod letter;
+mod overview;
 mod post;
 pub mod record;
 mod recorder;
@@ -15,6 +16,7 @@ pub mod session;
 pub use daily::{Outbox, Reporter, Settings};
 pub use disk::Days;
 pub use letter::Letter;
+pub use overview::{Overview, Overviews, Planned};
 pub use post::{HttpsPost, Post, Posting};
 pub use recorder::Recorder;
 pub use session::{Failure, Policy, PolicyKind, ResultType, Row, Session};

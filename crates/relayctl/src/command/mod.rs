@@ -23,6 +23,7 @@ pub mod status;
 pub mod story;
 pub mod summary;
 pub mod suppression;
+pub mod tls_report;
 pub mod trace;
 pub mod user;
 pub mod verify;

@@ -74,6 +74,7 @@ struct Scene {
     world: Arc<World>,
     days: Days,
     clock: Clock,
+    planned: Planned,
     _dir: tempfile::TempDir,
 }
 
@@ -88,6 +89,7 @@ impl Scene {
             world,
             days: Days::open(dir.path()).unwrap(),
             clock,
+            planned: Planned::default(),
             _dir: dir,
         }
     }
@@ -141,6 +143,7 @@ impl Scene {
             resolver: self.world.clone(),
             post: self.world.clone(),
             outbox: self.world.clone(),
+            planned: self.planned.clone(),
         };
         tokio::spawn(reporter.run())
     }
