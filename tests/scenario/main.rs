@@ -30,6 +30,7 @@ mod no_mail_accepted_there;
 mod operator_holds_and_bounces;
 mod policy_explains_offline;
 mod policy_reloaded_under_traffic;
+mod priority;
 mod queue_stops_and_relayd_ends;
 mod relayctl_answers_scripts;
 mod relays_of_a_route;

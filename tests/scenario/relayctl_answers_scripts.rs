@@ -128,7 +128,15 @@ fn a_listed_message_has_the_keys_that_scripts_know() {
     assert_eq!(list.len(), 1);
     assert_eq!(
         keys(&list[0]),
-        known(&["id", "sender", "size", "arrived", "recipients", "user"])
+        known(&[
+            "id",
+            "sender",
+            "size",
+            "arrived",
+            "priority",
+            "recipients",
+            "user"
+        ])
     );
     assert_eq!(
         keys(&list[0]["recipients"][0]),

@@ -207,6 +207,7 @@ impl World {
                 sender: Arc::clone(&sender),
                 stream: Arc::clone(&stream),
                 bytes,
+                priority: Default::default(),
             }));
         }
     }

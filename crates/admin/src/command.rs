@@ -67,6 +67,7 @@ impl Addresses {
                 Utf8::NotNeeded
             },
             require_tls: RequireTls::No,
+            priority: Default::default(),
             ret: None,
             envid: None,
         })
@@ -80,7 +81,11 @@ pub async fn submit(
     body: Bytes,
 ) -> Result<Submitted, ApiError> {
     let config = world.config.load_full();
-    let envelope = addresses.envelope(&body)?;
+    let mut envelope = addresses.envelope(&body)?;
+    let body = with_crlf(&body);
+    if let Some(priority) = received::wanted_priority(&body).map_err(ApiError::Bad)? {
+        envelope.priority = priority;
+    }
     if envelope.recipients.len() > config.submission.recipients_max as usize {
         return Err(ApiError::Bad(format!(
             "to: more than {} recipients; send several messages",
@@ -98,7 +103,7 @@ pub async fn submit(
         recipients: &envelope.recipients,
         at,
     };
-    let body = received::prepare(&with_crlf(&body), &trace);
+    let body = received::prepare(&body, &trace);
     let recipients: Vec<String> = envelope
         .recipients
         .iter()

@@ -9,7 +9,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use jiff::Timestamp;
 use relay_queue::{Arrival, Attempt, Detour, Message, RecipientState, State};
-use relay_smtp::envelope::{Notify, RequireTls, Ret, Utf8, Wanted};
+use relay_smtp::envelope::{Notify, Priority, RequireTls, Ret, Utf8, Wanted};
 use relay_smtp::{BodyType, Envelope, Mailbox, QueueId, Recipient, ReversePath};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,9 @@ pub struct MessageLine {
     pub smtputf8: bool,
     #[serde(default)]
     pub requiretls: bool,
+    /// -9 to 9.
+    #[serde(default)]
+    pub priority: i8,
     /// RET: `full` or `headers`.
     #[serde(default)]
     pub ret: Option<String>,
@@ -122,6 +125,7 @@ impl MessageLine {
             eight_bit: envelope.body_type == BodyType::EightBitMime,
             smtputf8: envelope.utf8 == Utf8::Required,
             requiretls: envelope.require_tls == RequireTls::Yes,
+            priority: envelope.priority.level(),
             ret: envelope.ret.map(|ret| match ret {
                 Ret::Full => "full".to_owned(),
                 Ret::Headers => "headers".to_owned(),
@@ -212,6 +216,8 @@ impl MessageLine {
                 true => RequireTls::Yes,
                 false => RequireTls::No,
             },
+            priority: Priority::new(self.priority)
+                .ok_or_else(|| format!("priority = {}: write -9 to 9", self.priority))?,
             ret: match self.ret.as_deref() {
                 None => None,
                 Some("full") => Some(Ret::Full),
@@ -451,6 +457,7 @@ mod tests {
                 body_type: BodyType::EightBitMime,
                 utf8: Utf8::Required,
                 require_tls: RequireTls::Yes,
+                priority: Priority::new(-7).unwrap(),
                 ret: Some(Ret::Headers),
                 envid: Some("env+20id".to_owned()),
             },

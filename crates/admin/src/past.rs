@@ -40,6 +40,8 @@ pub fn detail(id: QueueId, entries: &[Entry]) -> Option<MessageDetail> {
             size: begun.and_then(|entry| entry.size).unwrap_or_default(),
             arrived: arrived.unwrap_or_default(),
             user: own.iter().find_map(|entry| entry.user.clone()),
+            // The history does not say.
+            priority: 0,
             recipients,
         },
         client: begun.and_then(|entry| entry.client.clone()),

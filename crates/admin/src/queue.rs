@@ -230,6 +230,7 @@ pub fn row(message: &Message, max_age: Duration) -> MessageView {
         size: message.size,
         arrived: message.arrival.at,
         user: message.arrival.user.clone(),
+        priority: message.envelope.priority.level(),
         recipients: message
             .each()
             .map(|(index, recipient, state)| {

@@ -16,6 +16,9 @@ pub struct MessageView {
     pub arrived: Timestamp,
     /// Who had logged in.
     pub user: Option<String>,
+    /// How urgent it is, -9 to 9.
+    #[serde(default)]
+    pub priority: i8,
     pub recipients: Vec<RecipientView>,
 }
 

@@ -203,6 +203,7 @@ impl Job {
             body_type: prepared.body_type,
             utf8: prepared.utf8,
             require_tls: envelope.require_tls,
+            priority: envelope.priority,
             ret: envelope.ret,
             envid: envelope.envid.clone(),
         }

@@ -149,6 +149,8 @@ impl Reporter<'_> {
                 utf8: composed.utf8,
                 // It tells as much as the message did (RFC 8689 section 5).
                 require_tls: self.message.envelope.require_tls,
+                // As urgent as what it is about.
+                priority: self.message.envelope.priority,
                 ret: None,
                 envid: None,
             },

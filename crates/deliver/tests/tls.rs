@@ -309,6 +309,7 @@ fn message(store: &MemoryStore, clock: Clock) -> NewMessage {
             body_type: relay_smtp::BodyType::SevenBit,
             utf8: Default::default(),
             require_tls: Default::default(),
+            priority: Default::default(),
             ret: None,
             envid: None,
         },

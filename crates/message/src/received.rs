@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use jiff::Timestamp;
 use relay_smtp::address::DOMAIN_MAX;
-use relay_smtp::envelope::Utf8;
+use relay_smtp::envelope::{Priority, Utf8};
 use relay_smtp::{Host, QueueId, Recipient};
 
 use crate::date::rfc5322;
@@ -78,8 +78,12 @@ impl Protocol {
     }
 }
 
+const PRIORITY: &str = "X-Relayd-Priority";
+/// Fields that are not for those who get the message.
+const NOT_SENT_ON: [&str; 3] = ["Bcc", "Resent-Bcc", PRIORITY];
+
 /// The message as it goes into the queue: Received on top, Date and Message-ID added at the end of
-/// the header if they are missing, Bcc removed. Where text follows the header without an empty
+/// the header if they are missing, Bcc and what was for us removed. Where text follows the header without an empty
 /// line, one is put between, so that all who read it later agree where the header ends; the
 /// `From ` line of an mbox file is dropped. No other octet is changed.
 pub fn prepare(message: &[u8], trace: &Trace<'_>) -> Bytes {
@@ -89,7 +93,7 @@ pub fn prepare(message: &[u8], trace: &Trace<'_>) -> Bytes {
     out.extend_from_slice(received(trace).as_bytes());
     let (mut date, mut message_id) = (Found::No, Found::No);
     for field in header::fields(message) {
-        if field.is("Bcc") || field.is("Resent-Bcc") {
+        if NOT_SENT_ON.iter().any(|name| field.is(name)) {
             continue;
         }
         if field.is("Date") {
@@ -115,6 +119,31 @@ pub fn prepare(message: &[u8], trace: &Trace<'_>) -> Bytes {
     }
     out.extend_from_slice(message.get(end.fields..).unwrap_or_default());
     Bytes::from(out)
+}
+
+/// What its application says of how urgent it is, in a field that stays here: `X-Relayd-Priority: 4`, or `high`
+/// (4), `normal` (0), `low` (-4). None: nothing. Err: what is wrong, for the application.
+pub fn wanted_priority(message: &[u8]) -> Result<Option<Priority>, String> {
+    let mut fields = header::fields(without_mbox_line(message)).filter(|field| field.is(PRIORITY));
+    let Some(field) = fields.next() else {
+        return Ok(None);
+    };
+    if fields.next().is_some() {
+        return Err(format!("{PRIORITY} stands there more than once"));
+    }
+    let value = field.unfolded();
+    let level = match value.to_ascii_lowercase().as_str() {
+        "high" => Priority::new(4),
+        "normal" => Priority::new(0),
+        "low" => Priority::new(-4),
+        number => number.parse().ok(),
+    };
+    match level {
+        Some(level) => Ok(Some(level)),
+        None => Err(format!(
+            "{PRIORITY} is high, normal, low, or a number from -9 to 9"
+        )),
+    }
 }
 
 /// Whether [`prepare`] can be given the start of a message as if it were all of it: its header is whole.
@@ -331,5 +360,28 @@ mod tests {
             }
             prop_assert_eq!(&once[header::end(&once).body..], &message.as_bytes()[end.body..]);
         }
+    }
+
+    #[test]
+    fn a_priority_is_read_out_of_the_header_and_not_sent_on() {
+        let says = |value: &str| {
+            let message = format!("From: a@x.test\r\nx-relayd-priority:{value}\r\n\r\nbody\r\n");
+            let sent = prepare(message.as_bytes(), &trace(&[]));
+            assert!(
+                !String::from_utf8_lossy(&sent)
+                    .to_lowercase()
+                    .contains("x-relayd")
+            );
+            wanted_priority(message.as_bytes()).map(|level| level.map(Priority::level))
+        };
+        assert_eq!(says(" 7"), Ok(Some(7)));
+        assert_eq!(
+            (says("High"), says(" low "), says("normal")),
+            (Ok(Some(4)), Ok(Some(-4)), Ok(Some(0)))
+        );
+        assert!(says("urgent").is_err() && says("10").is_err() && says("").is_err());
+        assert!(says("1\r\nX-Relayd-Priority: 2").is_err(), "which one?");
+        let none = b"From: a@x.test\r\n\r\nX-Relayd-Priority: 7\r\n";
+        assert_eq!(wanted_priority(none), Ok(None), "that is the body");
     }
 }

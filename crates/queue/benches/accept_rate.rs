@@ -245,6 +245,7 @@ fn message(id: QueueId, body: Bytes) -> NewMessage {
             body_type: BodyType::SevenBit,
             utf8: Default::default(),
             require_tls: Default::default(),
+            priority: Default::default(),
             ret: None,
             envid: None,
         },

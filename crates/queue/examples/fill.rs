@@ -200,6 +200,7 @@ fn message(store: &DiskStore, plan: Plan, number: u64, body: Bytes) -> NewMessag
             body_type: BodyType::SevenBit,
             utf8: Default::default(),
             require_tls: Default::default(),
+            priority: Default::default(),
             ret: None,
             envid: None,
         },

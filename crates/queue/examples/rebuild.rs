@@ -88,6 +88,7 @@ fn message(store: &DiskStore, number: u64, body: Bytes) -> NewMessage {
             body_type: BodyType::SevenBit,
             utf8: Default::default(),
             require_tls: Default::default(),
+            priority: Default::default(),
             ret: None,
             envid: None,
         },

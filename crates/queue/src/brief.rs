@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use relay_smtp::envelope::{Needs, Notify, Ret};
+use relay_smtp::envelope::{Notify, Ret};
 use relay_smtp::{BodyType, Host, Mailbox, Phase, QueueId};
 use serde::Deserialize;
 
@@ -172,8 +172,8 @@ struct Envelope<'a> {
     recipients: Vec<Recipient<'a>>,
     #[serde(rename = "body_type")]
     _body_type: BodyType,
-    #[serde(rename = "needs")]
-    _needs: Needs,
+    #[serde(rename = "flags")]
+    _flags: u32,
     #[serde(rename = "ret")]
     _ret: Option<Ret>,
     #[serde(rename = "envid")]
@@ -254,7 +254,7 @@ impl<'a> Now<'a> {
 
 #[cfg(test)]
 mod tests {
-    use relay_smtp::envelope::{RequireTls, Utf8, Wanted};
+    use relay_smtp::envelope::{Priority, RequireTls, Utf8, Wanted};
     use relay_smtp::{Envelope, ReversePath};
 
     use super::*;
@@ -316,6 +316,7 @@ mod tests {
                 body_type: BodyType::EightBitMime,
                 utf8: Utf8::Required,
                 require_tls: RequireTls::Yes,
+                priority: Priority::new(-9).unwrap(),
                 ret: Some(Ret::Headers),
                 envid: Some("QQ314159".to_owned()),
             },

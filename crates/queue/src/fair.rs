@@ -171,6 +171,7 @@ mod tests {
                 body_type: BodyType::SevenBit,
                 utf8: Default::default(),
                 require_tls: Default::default(),
+                priority: Default::default(),
                 ret: None,
                 envid: None,
             },

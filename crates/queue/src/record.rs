@@ -246,8 +246,9 @@ pub(crate) const MAX_BYTES: usize = 1 << 30;
 const COMBINED_FROM: usize = 4 << 10;
 /// The version from which on a carried message's head may have detours at its end.
 const DETOURS_SINCE: u8 = 3;
-/// The version from which on an envelope may say REQUIRETLS: an older relayd would send it without.
-const REQUIRE_TLS_SINCE: u8 = 4;
+/// The version from which on an envelope may say REQUIRETLS, without which an older relayd would send it, and a
+/// priority.
+const FLAGS_SINCE: u8 = 4;
 
 impl Encoded {
     pub(crate) fn accepted(new: &NewMessage) -> Result<Encoded, TooLarge> {
@@ -433,9 +434,9 @@ pub(crate) struct Bare<'a> {
 
 /// The oldest version that has all that the envelope says.
 fn since(envelope: &Envelope) -> u8 {
-    match envelope.require_tls {
-        RequireTls::No => 1,
-        RequireTls::Yes => REQUIRE_TLS_SINCE,
+    match (envelope.require_tls, envelope.priority.level()) {
+        (RequireTls::No, 0) => 1,
+        (RequireTls::Yes, _) | (RequireTls::No, _) => FLAGS_SINCE,
     }
 }
 

@@ -162,6 +162,7 @@ impl ToQueue {
                 body_type: utf8.0,
                 utf8: utf8.1,
                 require_tls: RequireTls::No,
+                priority: Default::default(),
                 ret: None,
                 envid: None,
             },

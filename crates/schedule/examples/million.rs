@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             sender: Arc::clone(&sender),
             stream: Arc::from(""),
             bytes: 1000,
+            priority: Default::default(),
         };
         scheduler.handle(Event::Add(job), now, &mut actions);
     }

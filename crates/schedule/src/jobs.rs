@@ -24,8 +24,8 @@ pub(crate) struct Slot {
     pub(crate) turn: Turn,
     pub(crate) place: Place,
     pub(crate) urge: Urge,
-    /// So many seconds later it counts as having come, for its size.
-    pub(crate) later: u16,
+    /// So many seconds later it counts as having come, for its size and priority.
+    pub(crate) later: i16,
 }
 
 /// Where a job is. It is in exactly one place.
@@ -57,7 +57,7 @@ pub(crate) enum Urge {
 pub(crate) struct Origin<'a> {
     pub(crate) sender: &'a Arc<str>,
     pub(crate) stream: &'a Arc<str>,
-    pub(crate) later: u16,
+    pub(crate) later: i16,
 }
 
 /// The jobs by (message, next hop), and the waiting ones by time.

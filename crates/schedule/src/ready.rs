@@ -1,9 +1,11 @@
 //! Jobs that are due, in the order in which a site's sessions get them: round robin over the senders,
-//! of each sender over its streams, and of each stream the oldest message first.
+//! of each sender over its streams, and of each stream the oldest message first, where urgent ones count as older
+//! and large ones as younger.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use relay_smtp::QueueId;
+use relay_smtp::envelope::Priority;
 
 use crate::jobs::JobRef;
 use crate::senders::{SenderRef, StreamRef};
@@ -12,12 +14,17 @@ use crate::senders::{SenderRef, StreamRef};
 const BYTES_A_SECOND: u64 = 100 << 10;
 /// and never more than this. So small ones go before it, but only those that came within this time:
 /// it does not starve.
-const LATER_MAX_SECONDS: u16 = 300;
+const LATER_MAX_SECONDS: i16 = 300;
 
-/// How much later a message of this size counts as having come, in seconds.
-pub(crate) fn later_by(bytes: u64) -> u16 {
-    let seconds = u16::try_from(bytes / BYTES_A_SECOND).unwrap_or(u16::MAX);
-    seconds.min(LATER_MAX_SECONDS)
+/// Each step of priority counts as having come so many seconds earlier, or later. So the more urgent goes first,
+/// before what came up to some hours ago, and not for longer: what is not urgent does not starve.
+const PRIORITY_SECONDS: i16 = 900;
+
+/// How much later a message counts as having come, in seconds, for its size and its priority.
+pub(crate) fn later_by(bytes: u64, priority: Priority) -> i16 {
+    let seconds = i16::try_from(bytes / BYTES_A_SECOND).unwrap_or(i16::MAX);
+    let for_size = seconds.min(LATER_MAX_SECONDS);
+    for_size - i16::from(priority.level()) * PRIORITY_SECONDS
 }
 
 /// Where a job stands among the others.
@@ -25,15 +32,15 @@ pub(crate) fn later_by(bytes: u64) -> u16 {
 pub(crate) struct Lane {
     pub(crate) sender: SenderRef,
     pub(crate) stream: StreamRef,
-    /// The id that a small message would have in its place.
+    /// The id that a small message of priority 0 would have in its place.
     pub(crate) rank: QueueId,
 }
 
 impl Lane {
-    pub(crate) fn new(sender: SenderRef, stream: StreamRef, id: QueueId, later: u16) -> Lane {
+    pub(crate) fn new(sender: SenderRef, stream: StreamRef, id: QueueId, later: i16) -> Lane {
         let rank = match later {
             0 => id,
-            seconds => QueueId::first_of(id.unix_ms() + u64::from(seconds) * 1000, 0),
+            seconds => id.shifted(i64::from(seconds)),
         };
         Lane {
             sender,
@@ -216,6 +223,7 @@ mod tests {
 
     #[test]
     fn small_messages_go_before_a_large_one_but_not_for_longer_than_five_minutes() {
+        let later_by = |bytes| later_by(bytes, Priority::default());
         assert_eq!(later_by(20 << 10), 0);
         assert_eq!(later_by(1 << 20), 10);
         assert_eq!(later_by(u64::MAX), 300);
@@ -230,5 +238,54 @@ mod tests {
         let order = order(&mut ready);
         let place = order.iter().position(|&job| job == 0);
         assert_eq!(place, Some(5), "after those of five minutes: {order:?}");
+    }
+
+    /// A second apart from a start of its own, of priority `level`.
+    fn queued(ready: &mut Ready, level: i8, seconds: impl Iterator<Item = u64>) {
+        let later = later_by(1000, Priority::new(level).unwrap());
+        for second in seconds {
+            let id = QueueId::first_of(1_800_000_000_000 + second * 1000, 0);
+            ready.push(Lane::new(1, 1, id, later), second as JobRef);
+        }
+    }
+
+    #[test]
+    fn the_more_urgent_goes_first_and_within_one_priority_the_oldest() {
+        let mut ready = Ready::default();
+        queued(&mut ready, -4, 0..3);
+        queued(&mut ready, 0, 3..6);
+        queued(&mut ready, 4, 6..9);
+        assert_eq!(order(&mut ready), [6, 7, 8, 3, 4, 5, 0, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_not_urgent_waits_for_no_more_than_its_steps_of_a_quarter_of_an_hour() {
+        let mut ready = Ready::default();
+        // Urgent mail without end, and one message in its midst that is not: a step below, and nine.
+        for (level, steps) in [(3, 1), (-5, 9)] {
+            queued(&mut ready, level, std::iter::once(0));
+            queued(&mut ready, 4, (1..4 * 3600).step_by(60));
+            let order = order(&mut ready);
+            let place = order.iter().position(|&job| job == 0).unwrap();
+            assert_eq!(place, steps * 15, "after those of so many minutes");
+        }
+    }
+
+    #[test]
+    fn urgency_is_a_matter_of_one_sender_and_takes_nobody_elses_turn() {
+        let mut ready = Ready::default();
+        queued(&mut ready, 9, 10..13);
+        let other = |number| {
+            Lane::new(
+                2,
+                2,
+                QueueId::from_u64(number),
+                later_by(0, Priority::new(-9).unwrap()),
+            )
+        };
+        for number in 1..3 {
+            ready.push(other(number), number as JobRef);
+        }
+        assert_eq!(order(&mut ready), [10, 1, 11, 2, 12]);
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use relay_smtp::envelope::Priority;
 use relay_smtp::{NextHop, QueueId};
 
 use crate::groups::{Groups, Share};
@@ -40,6 +41,8 @@ pub struct Job {
     pub stream: Arc<str>,
     /// Of the message: small ones go before large ones, for a bounded time.
     pub bytes: u64,
+    /// The more urgent goes before the less urgent of the same stream, for a bounded time too.
+    pub priority: Priority,
 }
 
 /// Names the site: the sorted MX names joined by commas, or `relay:NAME`, or `[address]`.
@@ -560,7 +563,7 @@ impl Scheduler {
             let origin = Origin {
                 sender: &job.sender,
                 stream: &job.stream,
-                later: ready::later_by(job.bytes),
+                later: ready::later_by(job.bytes, job.priority),
             };
             self.jobs.insert(job.id, hop, due, deadline, &origin);
             self.hops.job_added(hop);

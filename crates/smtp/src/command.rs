@@ -6,7 +6,7 @@ mod write;
 use std::fmt;
 
 use crate::address::{AddressError, Mailbox, Path, ReversePath, take_path};
-use crate::envelope::{BodyType, Notify, RequireTls, Ret, Utf8, Wanted};
+use crate::envelope::{BodyType, Notify, Priority, RequireTls, Ret, Utf8, Wanted};
 use crate::reply::Reply;
 use crate::status::EnhancedStatus;
 
@@ -66,6 +66,8 @@ pub struct Mail {
     pub utf8: Utf8,
     /// RFC 8689
     pub require_tls: RequireTls,
+    /// RFC 6710
+    pub priority: Option<Priority>,
     /// RFC 3461
     pub ret: Option<Ret>,
     /// RFC 3461, as sent (xtext, undecoded), at most 100 characters.
@@ -230,6 +232,7 @@ fn parse_mail(text: &str) -> Result<Mail, CommandError> {
                     return Err(CommandError::Arguments("REQUIRETLS takes no value"));
                 }
             },
+            "MT-PRIORITY" => once(&mut mail.priority, priority(value)?)?,
             "RET" => once(&mut mail.ret, ret(value)?)?,
             "ENVID" => once(&mut mail.envid, envid(value)?)?,
             "AUTH" => once(&mut mail.auth, auth_parameter(value)?)?,
@@ -326,6 +329,11 @@ fn body_type(value: Option<&str>) -> Result<BodyType, CommandError> {
             "BODY is 7BIT or 8BITMIME here",
         )),
     }
+}
+
+fn priority(value: Option<&str>) -> Result<Priority, CommandError> {
+    let wrong = CommandError::Arguments("MT-PRIORITY is a number from -9 to 9");
+    value.unwrap_or_default().parse().map_err(|_| wrong)
 }
 
 fn ret(value: Option<&str>) -> Result<Ret, CommandError> {
@@ -433,6 +441,7 @@ impl Mail {
             body_type: None,
             utf8: Utf8::NotNeeded,
             require_tls: RequireTls::No,
+            priority: None,
             ret: None,
             envid: None,
             auth: None,

@@ -27,6 +27,50 @@ pub enum RequireTls {
     Yes,
 }
 
+/// How urgent it is, from -9 to 9 (RFC 6710 section 3); 0 where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Priority(i8);
+
+impl Priority {
+    pub const MAX: i8 = 9;
+
+    pub const fn new(level: i8) -> Option<Priority> {
+        match level {
+            -9..=9 => Some(Priority(level)),
+            _ => None,
+        }
+    }
+
+    pub const fn level(self) -> i8 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for Priority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The text was no priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a priority is a number from -9 to 9")]
+pub struct NotAPriority;
+
+/// As MT-PRIORITY has it: a digit, with `-` before it where it is below 0.
+impl std::str::FromStr for Priority {
+    type Err = NotAPriority;
+
+    fn from_str(text: &str) -> Result<Priority, NotAPriority> {
+        let level = match text.as_bytes() {
+            [digit @ b'0'..=b'9'] => (digit - b'0') as i8,
+            [b'-', digit @ b'1'..=b'9'] => -((digit - b'0') as i8),
+            _ => return Err(NotAPriority),
+        };
+        Priority::new(level).ok_or(NotAPriority)
+    }
+}
+
 /// RET of MAIL (RFC 3461 section 4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Ret {
@@ -55,7 +99,7 @@ pub enum Wanted {
 
 /// Who the mail is from and who gets it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(from = "Stored")]
+#[serde(try_from = "Stored")]
 pub struct Envelope {
     pub reverse_path: ReversePath,
     /// In the order of the RCPT commands; never empty once accepted.
@@ -63,19 +107,20 @@ pub struct Envelope {
     pub body_type: BodyType,
     pub utf8: Utf8,
     pub require_tls: RequireTls,
+    pub priority: Priority,
     pub ret: Option<Ret>,
     /// ENVID, as sent (xtext, undecoded).
     pub envid: Option<String>,
 }
 
-/// An envelope as it is written down, in the order of its fields. `needs` was `utf8` alone once: the numbers of
-/// its first two variants are those that lie on disks, and no envelope without REQUIRETLS has another.
+/// An envelope as it is written down, in the order of its fields. `flags` was `utf8` alone once: its lowest bit,
+/// whose two values lie on disks.
 #[derive(serde::Deserialize)]
 struct Stored {
     reverse_path: ReversePath,
     recipients: Vec<Recipient>,
     body_type: BodyType,
-    needs: Needs,
+    flags: u32,
     ret: Option<Ret>,
     envid: Option<String>,
 }
@@ -86,52 +131,59 @@ struct StoredRef<'a> {
     reverse_path: &'a ReversePath,
     recipients: &'a [Recipient],
     body_type: BodyType,
-    needs: Needs,
+    flags: u32,
     ret: Option<Ret>,
     envid: Option<&'a str>,
 }
 
-/// What a next host has to offer, as it is written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Needs {
-    Nothing,
-    Utf8,
-    Tls,
-    Utf8AndTls,
+const UTF8: u32 = 1;
+const REQUIRE_TLS: u32 = 2;
+/// Above these the priority: 0, -1, 1, -2, ... as 0, 1, 2, 3, ...
+const PRIORITY_SHIFT: u32 = 2;
+
+/// What is written down is none of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} stands for no priority and no needs of an envelope")]
+struct BadFlags(u32);
+
+fn flags_of(envelope: &Envelope) -> u32 {
+    let utf8 = match envelope.utf8 {
+        Utf8::NotNeeded => 0,
+        Utf8::Required => UTF8,
+    };
+    let require_tls = match envelope.require_tls {
+        RequireTls::No => 0,
+        RequireTls::Yes => REQUIRE_TLS,
+    };
+    let priority = i32::from(envelope.priority.level());
+    let zigzag = ((priority << 1) ^ (priority >> 31)) as u32;
+    utf8 | require_tls | zigzag << PRIORITY_SHIFT
 }
 
-impl Needs {
-    fn of(envelope: &Envelope) -> Needs {
-        match (envelope.utf8, envelope.require_tls) {
-            (Utf8::NotNeeded, RequireTls::No) => Needs::Nothing,
-            (Utf8::Required, RequireTls::No) => Needs::Utf8,
-            (Utf8::NotNeeded, RequireTls::Yes) => Needs::Tls,
-            (Utf8::Required, RequireTls::Yes) => Needs::Utf8AndTls,
-        }
-    }
+impl TryFrom<Stored> for Envelope {
+    type Error = BadFlags;
 
-    fn apart(self) -> (Utf8, RequireTls) {
-        match self {
-            Needs::Nothing => (Utf8::NotNeeded, RequireTls::No),
-            Needs::Utf8 => (Utf8::Required, RequireTls::No),
-            Needs::Tls => (Utf8::NotNeeded, RequireTls::Yes),
-            Needs::Utf8AndTls => (Utf8::Required, RequireTls::Yes),
-        }
-    }
-}
-
-impl From<Stored> for Envelope {
-    fn from(stored: Stored) -> Envelope {
-        let (utf8, require_tls) = stored.needs.apart();
-        Envelope {
+    fn try_from(stored: Stored) -> Result<Envelope, BadFlags> {
+        let flags = stored.flags;
+        let zigzag = flags >> PRIORITY_SHIFT;
+        let level = (zigzag >> 1) as i32 ^ -((zigzag & 1) as i32);
+        let level = i8::try_from(level).map_err(|_| BadFlags(flags))?;
+        Ok(Envelope {
             reverse_path: stored.reverse_path,
             recipients: stored.recipients,
             body_type: stored.body_type,
-            utf8,
-            require_tls,
+            utf8: match flags & UTF8 {
+                0 => Utf8::NotNeeded,
+                _ => Utf8::Required,
+            },
+            require_tls: match flags & REQUIRE_TLS {
+                0 => RequireTls::No,
+                _ => RequireTls::Yes,
+            },
+            priority: Priority::new(level).ok_or(BadFlags(flags))?,
             ret: stored.ret,
             envid: stored.envid,
-        }
+        })
     }
 }
 
@@ -141,7 +193,7 @@ impl serde::Serialize for Envelope {
             reverse_path: &self.reverse_path,
             recipients: &self.recipients,
             body_type: self.body_type,
-            needs: Needs::of(self),
+            flags: flags_of(self),
             ret: self.ret,
             envid: self.envid.as_deref(),
         };
@@ -167,5 +219,23 @@ impl Recipient {
             notify: None,
             orcpt: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_priority_is_one_digit_and_perhaps_a_minus() {
+        let level = |text: &str| text.parse::<Priority>().map(Priority::level);
+        assert_eq!(
+            (level("-9"), level("0"), level("9")),
+            (Ok(-9), Ok(0), Ok(9))
+        );
+        for wrong in ["", "-", "-0", "+4", "04", "10", "-10", "high", "٣"] {
+            assert_eq!(level(wrong), Err(NotAPriority), "{wrong}");
+        }
+        assert_eq!(Priority::new(10), None);
     }
 }

@@ -24,6 +24,8 @@ pub struct Extensions {
     pub chunking: Offered,
     /// RFC 8689
     pub require_tls: Offered,
+    /// RFC 6710
+    pub mt_priority: Offered,
     /// The mechanisms of AUTH (RFC 4954), upper case, in the server's order; empty: none.
     pub auth: Vec<String>,
     pub limits: Limits,
@@ -84,6 +86,8 @@ impl Extensions {
             "STARTTLS" => self.starttls = Offered::Yes,
             "ENHANCEDSTATUSCODES" => self.enhanced_status_codes = Offered::Yes,
             "REQUIRETLS" => self.require_tls = Offered::Yes,
+            // What may follow names a profile: who knows none uses the numbers as they are.
+            "MT-PRIORITY" => self.mt_priority = Offered::Yes,
             "CHUNKING" => self.chunking = Offered::Yes,
             "SIZE" => {
                 self.size = match words.next().map(str::parse) {
@@ -161,6 +165,7 @@ mod tests {
             "ENHANCEDSTATUSCODES",
             "CHUNKING",
             "requiretls",
+            "MT-PRIORITY MIXER",
             "AUTH PLAIN login XOAUTH2",
             "AUTH=LOGIN CRAM-MD5",
             "LIMITS RCPTMAX=20 MAILMAX=5 RCPTDOMAINMAX=1",
@@ -178,6 +183,7 @@ mod tests {
                 enhanced_status_codes: Offered::Yes,
                 chunking: Offered::Yes,
                 require_tls: Offered::Yes,
+                mt_priority: Offered::Yes,
                 auth: ["PLAIN", "LOGIN", "XOAUTH2", "CRAM-MD5"]
                     .map(str::to_owned)
                     .to_vec(),

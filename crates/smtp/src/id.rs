@@ -42,6 +42,15 @@ impl QueueId {
         (self.0 >> (NODE_BITS + SEQUENCE_BITS)) + EPOCH_UNIX_MS
     }
 
+    /// The id that it would have, had it been made so many seconds later, or earlier.
+    pub fn shifted(self, seconds: i64) -> QueueId {
+        let ms = self
+            .unix_ms()
+            .saturating_add_signed(seconds.saturating_mul(1000));
+        let below = (1 << (NODE_BITS + SEQUENCE_BITS)) - 1;
+        QueueId(QueueId::first_of(ms, 0).0 | (self.0 & below))
+    }
+
     /// The number itself, big-endian sortable: the key in the index and in the journal.
     pub fn to_u64(self) -> u64 {
         self.0

@@ -45,6 +45,7 @@ pub(super) fn jobs_of(message: &Message, config: &Config) -> Vec<Job> {
             sender: Arc::clone(&sender),
             stream: Arc::clone(&stream),
             bytes: message.size,
+            priority: message.envelope.priority,
         })
         .collect()
 }

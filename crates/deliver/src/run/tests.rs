@@ -206,6 +206,7 @@ async fn accepted(world: &World, recipients: &[&str]) -> Arc<Message> {
             body_type: relay_smtp::BodyType::SevenBit,
             utf8: Default::default(),
             require_tls: Default::default(),
+            priority: Default::default(),
             ret: None,
             envid: None,
         },

@@ -63,6 +63,7 @@ impl Case {
                 body_type: Default::default(),
                 utf8: Default::default(),
                 require_tls: Default::default(),
+                priority: Default::default(),
                 ret: None,
                 envid: None,
             },

@@ -29,6 +29,7 @@ fn envelope(recipients: Vec<Recipient>) -> Envelope {
         body_type: BodyType::SevenBit,
         utf8: Utf8::NotNeeded,
         require_tls: Default::default(),
+        priority: Default::default(),
         ret: None,
         envid: None,
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::message::{Attempt, Detour, Detours, RecipientState, State};
 use jiff::Timestamp;
-use relay_smtp::envelope::{RequireTls, Utf8};
+use relay_smtp::envelope::{Priority, RequireTls, Utf8};
 use relay_smtp::{BodyType, Host, Mailbox, Phase, Recipient, ReversePath};
 
 const STAMP: Stamp = Stamp {
@@ -22,6 +22,7 @@ fn message(id: u64, body: &'static str) -> NewMessage {
             body_type: BodyType::EightBitMime,
             utf8: Default::default(),
             require_tls: Default::default(),
+            priority: Default::default(),
             ret: None,
             envid: Some("x".to_owned()),
         },
@@ -236,6 +237,22 @@ fn an_envelope_with_requiretls_is_read_back_and_is_nothing_for_an_older_relayd()
     let of = |envelope: &Envelope| envelope.require_tls;
     assert_eq!(of(&found[0].envelope), RequireTls::No);
     assert_eq!(of(&found[1].envelope), RequireTls::Yes);
+}
+
+#[test]
+fn a_priority_is_read_back_and_is_nothing_for_an_older_relayd() {
+    let mut new = message(5, "body");
+    for (level, require_tls) in (-9..=9).flat_map(|n| [(n, RequireTls::No), (n, RequireTls::Yes)]) {
+        new.envelope.priority = Priority::new(level).unwrap();
+        new.envelope.require_tls = require_tls;
+        let written = bytes(Kind::Accepted, &Encoded::accepted(&new).unwrap());
+        let plain = level == 0 && require_tls == RequireTls::No;
+        assert_eq!(written[4], if plain { 1 } else { 4 });
+        let Change::Accepted(found) = read(&written, STAMP, 4096).unwrap().change else {
+            panic!("not accepted")
+        };
+        assert_eq!(found.envelope, new.envelope);
+    }
 }
 
 #[test]

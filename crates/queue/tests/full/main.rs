@@ -218,6 +218,7 @@ fn new(store: &DiskStore, body: &str) -> NewMessage {
             body_type: BodyType::SevenBit,
             utf8: Default::default(),
             require_tls: Default::default(),
+            priority: Default::default(),
             ret: None,
             envid: None,
         },

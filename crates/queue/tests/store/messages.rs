@@ -30,6 +30,7 @@ pub fn message_to(id: QueueId, recipients: usize, body: &str) -> NewMessage {
             body_type: BodyType::EightBitMime,
             utf8: Default::default(),
             require_tls: Default::default(),
+            priority: Default::default(),
             ret: None,
             envid: None,
         },

@@ -319,6 +319,7 @@ pub mod samples {
             size: 2_048,
             arrived: at(-240),
             user: Some("billing".to_owned()),
+            priority: 0,
             recipients,
         }
     }

@@ -55,6 +55,12 @@ fn facts(detail: &MessageDetail, now: Timestamp, screen: &Screen) -> Vec<String>
         fact("Arrived", &arrived),
         fact("Size", &text::size(message.size)),
     ];
+    if message.priority != 0 {
+        facts.push(fact(
+            "Priority",
+            &format!("{} (of -9 to 9)", message.priority),
+        ));
+    }
     if let Some(of) = &detail.dsn_of {
         facts.push(fact("Report", &format!("about message {of}")));
     }

@@ -354,6 +354,7 @@ impl World {
             sender: Arc::from(sender),
             stream: Arc::from(""),
             bytes: 1000,
+            priority: Default::default(),
         }));
     }
 
@@ -451,6 +452,7 @@ fn a_dead_site_delays_no_other() {
             sender: Arc::from("a"),
             stream: Arc::from(""),
             bytes: 1000,
+            priority: Default::default(),
         }));
     };
     for serial in 0..1000 {
@@ -494,6 +496,7 @@ fn more_sites_than_sessions_all_get_their_turn_without_waiting() {
             sender: Arc::from("a"),
             stream: Arc::from(""),
             bytes: 1000,
+            priority: Default::default(),
         });
         world.scheduler.handle(event, world.now, &mut actions);
     }

@@ -166,6 +166,7 @@ impl Play {
                 sender: Arc::from(option(rest, "from").unwrap_or("a")),
                 stream: Arc::from(""),
                 bytes: 1000,
+                priority: Default::default(),
             }),
             "site" => Event::Resolved {
                 hop: hop(rest[0]),

@@ -134,6 +134,7 @@ impl World {
             sender: Arc::from("a"),
             stream: Arc::from(""),
             bytes: 1000,
+            priority: Default::default(),
         };
         self.tell(Event::Add(job));
     }

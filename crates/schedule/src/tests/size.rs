@@ -70,6 +70,7 @@ fn a_job_takes_about_fifty_bytes() {
             sender: Arc::clone(&senders[(n % 100) as usize]),
             stream: Arc::from(""),
             bytes: 1000,
+            priority: Default::default(),
         };
         scheduler.handle(Event::Add(job), now, &mut actions);
     }

@@ -343,7 +343,7 @@ fn set_up(setup: &mut Setup, line: &str) {
     }
 }
 
-/// `<sender> <recipient>[,notify=..][,orcpt=..].. [size=N] [8bit] [utf8] [requiretls] [ret=full|hdrs] [envid=..]`
+/// `<sender> <recipient>[,notify=..][,orcpt=..].. [size=N] [8bit] [utf8] [requiretls] [priority=N] [ret=full|hdrs] [envid=..]`
 fn transaction(text: &str) -> (Transaction, Vec<String>) {
     let mut words = text.split_whitespace();
     let mailbox = |word: &str| Mailbox::parse(word.trim_matches(['<', '>'])).unwrap();
@@ -358,6 +358,7 @@ fn transaction(text: &str) -> (Transaction, Vec<String>) {
         body_type: BodyType::SevenBit,
         utf8: Utf8::NotNeeded,
         require_tls: RequireTls::No,
+        priority: Default::default(),
         ret: None,
         envid: None,
     };
@@ -382,6 +383,7 @@ fn transaction(text: &str) -> (Transaction, Vec<String>) {
             ("8bit", _) => made.body_type = BodyType::EightBitMime,
             ("utf8", _) => made.utf8 = Utf8::Required,
             ("requiretls", _) => made.require_tls = RequireTls::Yes,
+            ("priority", level) => made.priority = level.parse().unwrap(),
             ("ret", "full") => made.ret = Some(Ret::Full),
             ("ret", _) => made.ret = Some(Ret::Headers),
             ("envid", value) => made.envid = Some(value.to_owned()),

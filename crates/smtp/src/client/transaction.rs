@@ -3,7 +3,7 @@
 
 use super::{Chunking, Chunks, Expect, Form, Pipelining, Session, State};
 use crate::address::ReversePath;
-use crate::envelope::{BodyType, Notify, Recipient, RequireTls, Ret, Utf8, Wanted};
+use crate::envelope::{BodyType, Notify, Priority, Recipient, RequireTls, Ret, Utf8, Wanted};
 use crate::extension::{Extensions, Offered, Size};
 use crate::failure::Failure;
 use crate::phase::Phase;
@@ -23,6 +23,8 @@ pub struct Transaction {
     pub utf8: Utf8,
     /// Said to the host, which must offer it.
     pub require_tls: RequireTls,
+    /// Said where it is not 0 and the host offers to hear it.
+    pub priority: Priority,
     pub ret: Option<Ret>,
     pub envid: Option<String>,
 }
@@ -428,6 +430,9 @@ fn mail_command(transaction: &Transaction, extensions: &Extensions) -> String {
     }
     if transaction.require_tls == RequireTls::Yes {
         command += " REQUIRETLS";
+    }
+    if transaction.priority != Priority::default() && extensions.mt_priority == Offered::Yes {
+        command += &format!(" MT-PRIORITY={}", transaction.priority);
     }
     if extensions.dsn == Offered::Yes {
         match transaction.ret {

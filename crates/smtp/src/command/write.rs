@@ -64,6 +64,9 @@ impl fmt::Display for Mail {
             RequireTls::No => {}
             RequireTls::Yes => f.write_str(" REQUIRETLS")?,
         }
+        if let Some(priority) = self.priority {
+            write!(f, " MT-PRIORITY={priority}")?;
+        }
         match self.ret {
             None => {}
             Some(Ret::Full) => f.write_str(" RET=FULL")?,

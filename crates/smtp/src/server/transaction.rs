@@ -227,6 +227,7 @@ impl Transaction {
             body_type: self.mail.body_type.unwrap_or_default(),
             utf8: self.mail.utf8,
             require_tls: self.mail.require_tls,
+            priority: self.mail.priority.unwrap_or_default(),
             ret: self.mail.ret,
             envid: self.mail.envid,
         }

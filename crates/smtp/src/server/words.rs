@@ -38,6 +38,7 @@ pub(super) fn ehlo(settings: &Settings, channel: Channel) -> Reply {
         // RFC 9422. MAILMAX is not said: a session may bring any number of messages.
         format!("LIMITS RCPTMAX={}", settings.recipients_max),
         "ENHANCEDSTATUSCODES".to_owned(),
+        "MT-PRIORITY".to_owned(),
     ];
     // Not under TLS (RFC 3207 section 4.2).
     match (settings.starttls, channel) {

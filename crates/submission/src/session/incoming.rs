@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use relay_message::header;
-use relay_message::received::{Encrypted, LoggedIn, Protocol, Trace, can_prepare, prepare};
+use relay_message::received::{
+    Encrypted, LoggedIn, Protocol, Trace, can_prepare, prepare, wanted_priority,
+};
 use relay_queue::body::PIECE_BYTES;
 use relay_queue::{Arrival, BIG_BYTES, Body, NewMessage, Staging, StoreError};
-use relay_smtp::envelope::Utf8;
+use relay_smtp::envelope::{Priority, Utf8};
 use relay_smtp::server::{Channel, Hello, Incoming, reply};
 use relay_smtp::{QueueId, Recipient, Reply};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -38,6 +40,8 @@ pub(super) struct Filing {
     id: QueueId,
     at: Timestamp,
     staging: Box<dyn Staging>,
+    /// What its header says of it.
+    priority: Option<Priority>,
 }
 
 /// What all sessions may hold.
@@ -155,22 +159,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
             return Err(reply(451, 3, 0, "no message is coming in"));
         };
         self.check_hops(transfer.held)?;
+        let priority = priority(transfer.held)?;
         let trace = self.trace(id, at, transfer.hello, transfer.recipients, transfer.utf8);
         let start = prepare(transfer.held, &trace);
         self.dialogue.take_body();
         let staged = async {
             let mut staging = self.world.store.stage(id).await?;
             staging.write(start).await?;
-            Ok(Filing { id, at, staging })
+            Ok(Filing {
+                id,
+                at,
+                staging,
+                priority,
+            })
         };
         staged.await.map_err(|error| refused(&error))
     }
 
     /// The end of the data: the message with all that the queue wants to know. Err: why not.
     pub(super) async fn new_message(&mut self, incoming: Incoming) -> Result<NewMessage, Reply> {
-        let (id, at, body) = match std::mem::replace(&mut self.spool, Spool::Memory) {
+        let (id, at, priority, body) = match std::mem::replace(&mut self.spool, Spool::Memory) {
             Spool::Memory => {
                 self.check_hops(&incoming.body)?;
+                let priority = priority(&incoming.body)?;
                 let (id, at) = (self.world.store.next_id(), self.world.clock.now());
                 let Incoming {
                     envelope,
@@ -178,25 +189,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
                     body,
                 } = &incoming;
                 let trace = self.trace(id, at, hello, &envelope.recipients, envelope.utf8);
-                (id, at, Body::from(prepare(body, &trace)))
+                (id, at, priority, Body::from(prepare(body, &trace)))
             }
             Spool::File(filing) => {
                 let Filing {
                     id,
                     at,
                     mut staging,
+                    priority,
                 } = filing;
                 let whole = async {
                     staging.write(incoming.body.into()).await?;
                     staging.finish().await
                 };
-                (id, at, whole.await.map_err(|error| refused(&error))?)
+                let body = whole.await.map_err(|error| refused(&error))?;
+                (id, at, priority, body)
             }
             Spool::Refused(refusal) => return Err(refusal),
         };
+        // The field is nearer to the message than what the session was told of it.
+        let mut envelope = incoming.envelope;
+        envelope.priority = priority.unwrap_or(envelope.priority);
         Ok(NewMessage {
             id,
-            envelope: incoming.envelope,
+            envelope,
             arrival: Arrival {
                 at,
                 client: self.peer.ip(),
@@ -252,6 +268,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<'_, S> {
             utf8,
         }
     }
+}
+
+/// What the header says of it.
+fn priority(message: &[u8]) -> Result<Option<Priority>, Reply> {
+    wanted_priority(message).map_err(|wrong| reply(554, 6, 0, wrong))
 }
 
 fn refused(error: &StoreError) -> Reply {

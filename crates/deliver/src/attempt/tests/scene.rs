@@ -227,6 +227,7 @@ pub fn envelope(recipients: &[&str]) -> Envelope {
         body_type: Default::default(),
         utf8: Default::default(),
         require_tls: Default::default(),
+        priority: Default::default(),
         ret: None,
         envid: None,
     }
