@@ -4,7 +4,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use relay_policy::Decision;
-use relay_schedule::scheduler::SiteNews;
+use relay_schedule::SiteNews;
 use relay_schedule::{Dispatch, Report};
 use relay_smtp::{Failure, Phase};
 use tokio::sync::{Semaphore, mpsc};

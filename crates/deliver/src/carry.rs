@@ -18,7 +18,7 @@ use relay_message::seven_bit::CannotConvert;
 use relay_observe::crash::{self, CrashPoint};
 use relay_policy::{Action, Fate};
 use relay_queue::StoreError;
-use relay_schedule::scheduler::SiteNews;
+use relay_schedule::SiteNews;
 use relay_schedule::{SessionId, SiteId};
 use relay_smtp::client::{Chunks, Outcome};
 use relay_smtp::{Failure, Phase};

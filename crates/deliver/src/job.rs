@@ -9,7 +9,7 @@ use relay_message::dsn::ORIGINAL_BYTES_MAX;
 use relay_message::header;
 use relay_policy::TlsRequirement;
 use relay_queue::{Body, Message, State, StoreError};
-use relay_schedule::scheduler::SiteNews;
+use relay_schedule::SiteNews;
 use relay_schedule::{Dispatch, Reach, Report, SourceChoice};
 use relay_smtp::client::Transaction;
 use relay_smtp::envelope::{Recipient, RequireTls, Ret};

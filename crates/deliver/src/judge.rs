@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use relay_policy::{Category, Context, Decision, OnFlow, Stimulus, TlsInUse, decide};
-use relay_schedule::scheduler::SiteNews;
+use relay_schedule::SiteNews;
 use relay_smtp::client::Outcome;
 use relay_smtp::extension::Offered;
 use relay_smtp::{Failure, Phase};

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use relay_observe::Event;
 use relay_policy::{Context, Decision, Stimulus, decide};
 use relay_queue::{Settled, Settlement, StoreError};
-use relay_schedule::scheduler::SiteNews;
+use relay_schedule::SiteNews;
 use relay_schedule::{Report, SiteId};
 use relay_smtp::{Failure, NextHop, Phase};
 use relay_suppression::Entry;

@@ -12,7 +12,7 @@ use relay_queue::{
     Attempt, Message, NewMessage, RecipientChange, RecipientState, Settlement, State,
 };
 use relay_schedule::Report;
-use relay_schedule::scheduler::SiteNews;
+use relay_schedule::SiteNews;
 use relay_smtp::{Failure, NextHop, Phase, QueueId, Recipient, Reply};
 use relay_suppression::Entry;
 

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::groups::WarmedUp;
 use crate::pause::{Pause, Stage};
-use crate::scheduler::{Scheduler, SiteId};
+use crate::scheduler::Scheduler;
 use crate::site::Site;
 use crate::time::{self, Micros};
+use crate::words::SiteId;
 
 /// One site with something to keep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

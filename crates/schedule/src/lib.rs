@@ -14,7 +14,7 @@ mod pump;
 pub mod rate;
 mod ready;
 mod room;
-pub mod scheduler;
+mod scheduler;
 mod senders;
 mod sessions;
 mod site;
@@ -23,15 +23,17 @@ mod time;
 mod waiting;
 pub mod why;
 pub mod window;
+mod words;
 
 pub use groups::{Cap, Share, Usage, WarmUp, WarmedUp};
 pub use kept::{Kept, KeptPause, KeptSlow};
-pub use scheduler::{
-    Action, Dispatch, Event, FlushSelection, Job, Limits, Reach, Report, Scheduler, SessionId,
-    Settings, SiteId, SiteNews, Source,
-};
+pub use scheduler::Scheduler;
 pub use sources::SourceChoice;
 pub use why::{Blocked, SiteState, SourceState};
+pub use words::{
+    Action, Dispatch, Event, FlushSelection, Job, Limits, Reach, Report, SessionId, Settings,
+    SiteId, SiteNews, Source,
+};
 
 #[cfg(test)]
 mod tests;

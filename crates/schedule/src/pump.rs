@@ -3,12 +3,11 @@
 use jiff::Timestamp;
 
 use crate::jobs::{JobRef, Place, Urge};
-use crate::scheduler::{
-    Action, Afterwards, Connection, Dispatch, Reach, Scheduler, Session, SessionId, Stage,
-};
+use crate::scheduler::{Afterwards, Connection, Scheduler, Session, Stage};
 use crate::site::{Connected, Gate, Queued, SiteRef};
 use crate::sources::SourceChoice;
 use crate::time::{self, Micros};
+use crate::words::{Action, Dispatch, Reach, SessionId};
 
 /// A site's only session gives its place to a site that has none after so many messages.
 const TURN_MESSAGES: u32 = 10;

@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use rand::RngExt;
 
 use crate::groups::{GroupRef, Share};
-use crate::scheduler::{Connection, Scheduler, SessionId, SiteNews, Source, Stage};
+use crate::scheduler::{Connection, Scheduler, Stage};
 use crate::site::{Site, SiteRef};
 use crate::sources::{Probed, SourceChoice};
 use crate::time::{self, Micros};
+use crate::words::{SessionId, SiteNews, Source};
 
 /// The shared caps that hold for one site. Those with an address hold for what goes from there.
 #[derive(Clone, Debug, Default)]

@@ -9,13 +9,13 @@ use crate::hop::State;
 use crate::jobs::{HopRef, JobRef, Place, Urge};
 use crate::pause;
 use crate::scheduler::{
-    AGAIN_PAUSE, Action, Afterwards, BROKEN_OFF_PAUSE, Connection, Limits, Report, Scheduler,
-    SessionId, SiteId, SiteNews, Stage, addresses,
+    AGAIN_PAUSE, Afterwards, BROKEN_OFF_PAUSE, Connection, Scheduler, Stage, addresses,
 };
 use crate::site::{LimitsAge, Queued, Site, SiteRef};
 use crate::sources::{Outcome, Probed};
 use crate::time::{self, Micros};
 use crate::window::{Use, Window};
+use crate::words::{Action, Limits, Report, SessionId, SiteId, SiteNews};
 
 impl Scheduler {
     pub(crate) fn session_ready(&mut self, id: SessionId, now: Micros, actions: &mut Vec<Action>) {

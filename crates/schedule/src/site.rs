@@ -12,10 +12,10 @@ use crate::pause::{Lasts, Pause, Stage};
 use crate::rate::Rate;
 use crate::ready::Ready;
 use crate::room::Shares;
-use crate::scheduler::{Limits, SessionId, SiteId};
 use crate::sources::Sources;
 use crate::time::{self, MINUTE, Micros, SECOND};
 use crate::window::Window;
+use crate::words::{Limits, SessionId, SiteId};
 
 pub(crate) type SiteRef = u32;
 

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::pause::{Lasts, Pause, Stage};
-use crate::scheduler::{Connection, SiteNews};
+use crate::scheduler::Connection;
 use crate::time::Micros;
+use crate::words::SiteNews;
 
 /// Which local addresses a dispatch may go from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

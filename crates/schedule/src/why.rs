@@ -11,9 +11,10 @@ use crate::groups::Usage;
 use crate::hop::State;
 use crate::jobs::{JobRef, Place};
 use crate::pause::{Pause, Stage};
-use crate::scheduler::{Scheduler, SiteId};
+use crate::scheduler::Scheduler;
 use crate::site::{Gate, Queued, Site};
 use crate::time::{self, Micros};
+use crate::words::SiteId;
 
 /// Next hops named in a [`SiteState`].
 const HOPS_SHOWN: usize = 20;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use relay_policy::Decision;
+use relay_schedule::SiteNews;
 use relay_schedule::SourceChoice;
-use relay_schedule::scheduler::SiteNews;
 use relay_smtp::client::Outcome;
 use relay_smtp::{Failure, Phase};
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use jiff::{SignedDuration, Timestamp};
 use relay_policy::{Action, Decision};
 use relay_route::Candidate;
-use relay_schedule::scheduler::SiteNews;
+use relay_schedule::SiteNews;
 use relay_smtp::extension::Offered;
 use relay_smtp::{Failure, Phase};
 

@@ -3,18 +3,17 @@
 //! It never waits for a session, for DNS or for the queue: each of those is a task of its own that
 //! sends its result back.
 
+mod orders;
+mod sites;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use relay_observe::Event as Told;
-use relay_queue::OPERATOR;
-use relay_route::servers_of_site;
 use relay_schedule::{
-    Action, Dispatch, Event, FlushSelection, Job, Limits, Report, Scheduler, SessionId, SiteId,
-    SiteNews,
+    Action, Dispatch, Event, Job, Limits, Report, Scheduler, SessionId, SiteId, SiteNews,
 };
 use relay_smtp::{NextHop, QueueId};
 use tokio::sync::{mpsc, oneshot};
@@ -22,14 +21,15 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::in_force::{self, Rows};
-use super::jobs::{Resolved, jobs_of, resolve, route_settings, scheduler_settings};
-use super::limits::{Lesson, Memory, SiteLimits};
+use super::jobs::{Resolved, jobs_of, resolve, scheduler_settings};
+use super::limits::{Memory, SiteLimits};
 use super::pauses::Pauses;
-use super::remember::{Keeper, Remembered};
+use super::remember::Keeper;
 use super::workers::Workers;
-use super::{Carrier, Order, Routes, SiteView};
-use crate::link::{Flow, FromSession, Link, ToSession};
+use super::{Carrier, Order};
+use crate::link::{FromSession, Link, ToSession};
 use crate::world::World;
+use orders::routes_of;
 
 /// Words of sessions that wait for the dispatcher; a session that finds this full waits.
 const WORDS_WAITING: usize = 1024;
@@ -364,177 +364,6 @@ impl Dispatcher {
         }
     }
 
-    fn flow(&mut self, site: SiteId, flow: Flow) {
-        let now = self.world.clock.now();
-        let name = site.0.to_string();
-        match flow {
-            Flow::Slow { rule, how_long } => {
-                let until = after(now, how_long);
-                self.world.events.emit(Told::SiteSlowed {
-                    site: name,
-                    rule: rule.clone(),
-                    until,
-                });
-                let rule = Arc::from(rule);
-                self.tell(Event::Slow { site, until, rule });
-                self.save_soon();
-            }
-            Flow::SuspendSource {
-                rule,
-                how_long,
-                source,
-                provider,
-            } => {
-                let until = after(now, how_long);
-                let rule: Arc<str> = Arc::from(rule);
-                for site in self.pauses.suspend(site, provider, source, until, &rule) {
-                    self.suspend_source(site, source, until, Arc::clone(&rule));
-                }
-            }
-            Flow::SuspendDestination { rule, how_long } => {
-                self.suspend(site, after(now, how_long), Arc::from(rule));
-            }
-            Flow::HostsFailAlike { rule } => {
-                let rule = Arc::from(rule);
-                self.tell(Event::HostsFailAlike { site, rule });
-            }
-            Flow::RecipientsPerTransaction(most) => {
-                self.learn(site, Lesson::RecipientsPerTransaction(most));
-            }
-            Flow::MessagesPerConnection(most) => {
-                self.learn(site, Lesson::MessagesPerConnection(most));
-            }
-            // Those that work show how many it takes. Without any the window alone has to find out.
-            Flow::TooManyConnections => match self.scheduler.connected(&site) {
-                0 => {}
-                connected => self.learn(site, Lesson::Connections(connected)),
-            },
-        }
-    }
-
-    fn suspend(&mut self, site: SiteId, until: Timestamp, rule: Arc<str>) {
-        self.world.events.emit(Told::SiteSuspended {
-            site: site.0.to_string(),
-            rule: rule.to_string(),
-            until,
-        });
-        self.tell(Event::Suspend { site, until, rule });
-        self.save_soon();
-    }
-
-    fn suspend_source(
-        &mut self,
-        site: SiteId,
-        source: Option<IpAddr>,
-        until: Timestamp,
-        rule: Arc<str>,
-    ) {
-        let name = site.0.to_string();
-        let others = self.world.settings.load();
-        let others = others.config.delivery.source_addresses.len() > 1;
-        let told = match source {
-            Some(source) if others => Told::SourceSuspended {
-                site: name,
-                source,
-                rule: rule.to_string(),
-                until,
-            },
-            Some(_) | None => Told::SiteSuspended {
-                site: name,
-                rule: rule.to_string(),
-                until,
-            },
-        };
-        self.world.events.emit(told);
-        self.tell(Event::SuspendSource {
-            site,
-            source,
-            until,
-            rule,
-        });
-        self.save_soon();
-    }
-
-    fn resume(&mut self, site: SiteId) {
-        self.world.events.emit(Told::SiteResumed {
-            site: site.0.to_string(),
-        });
-        self.world.scope.believe(&site.0, self.world.clock.now());
-        self.world.hosts.believe(&self.servers_of(&site));
-        self.tell(Event::Resume { site });
-        self.save_soon();
-    }
-
-    fn servers_of(&self, site: &SiteId) -> Vec<(String, u16)> {
-        let port = self.world.settings.load().config.delivery.port;
-        servers_of_site(&site.0, port)
-    }
-
-    fn sites(&self) -> Vec<SiteView> {
-        let now = self.world.clock.now();
-        let sites = self.scheduler.sites(now).into_iter();
-        sites
-            .map(|state| {
-                let learned = self.limits.in_words(&state.site, now);
-                let lessons = self.limits.lessons(&state.site, now);
-                let limits = self.rows.of(&state.site, &lessons, &state.shared);
-                let servers = self.servers_of(&state.site);
-                let hosts = self.world.hosts.troubles(&servers, now);
-                SiteView {
-                    learned,
-                    hosts,
-                    limits,
-                    ..SiteView::from(state)
-                }
-            })
-            .collect()
-    }
-
-    /// Takes over what was learned before the last stop.
-    fn remember(&mut self) {
-        let Some(path) = self.world.sites_file.clone() else {
-            return;
-        };
-        let remembered = Remembered::read(&path);
-        self.limits.restore(remembered.limits);
-        self.world.homes.restore(remembered.homes);
-        self.scheduler.restore_warm_ups(remembered.warm_ups);
-        for kept in remembered.sites {
-            self.tell(Event::Restore(kept));
-        }
-    }
-
-    fn learned_so_far(&self) -> Remembered {
-        let now = self.world.clock.now();
-        let sites = self.scheduler.kept(now);
-        let warm_ups = self.scheduler.warm_ups(now);
-        Remembered::new(
-            sites,
-            self.limits.learned(now),
-            self.world.homes.all(),
-            warm_ups,
-        )
-    }
-
-    fn save_soon(&mut self) {
-        self.keeper.news();
-    }
-
-    fn save(&mut self) {
-        if let Some(path) = self.keeper.turn() {
-            let learned = self.learned_so_far();
-            self.keeper.write(learned, path);
-        }
-    }
-
-    fn learn(&mut self, site: SiteId, lesson: Lesson) {
-        self.save_soon();
-        let now = self.world.clock.now();
-        if let Some(limits) = self.limits.learn(&site, lesson, now) {
-            self.tell(Event::Limit { site, limits });
-        }
-    }
-
     fn has_resolved(&mut self, done: Result<Resolved, NextHop>) {
         let resolved = done.unwrap_or_else(|hop| {
             tracing::error!(%hop, "finding the hosts panicked; they are asked for again later");
@@ -600,98 +429,6 @@ impl Dispatcher {
         });
         self.tell(Event::Settled { hop, report });
     }
-
-    fn obey(&mut self, order: Order) {
-        // A caller who has gone needs no answer, hence no look at what `send` says.
-        match order {
-            Order::Add(jobs) => {
-                for job in jobs {
-                    self.tell(Event::Add(job));
-                }
-            }
-            Order::Replace(id, jobs) => {
-                self.tell(Event::Remove(id));
-                self.moving.insert(id, jobs);
-                self.move_on();
-            }
-            Order::Flush(ids, answer) => {
-                let _ = answer.send(self.flush(ids));
-            }
-            Order::Remove(id, answer) => {
-                self.moving.remove(&id);
-                self.tell(Event::Remove(id));
-                let _ = answer.send(());
-            }
-            Order::Sites(answer) => {
-                let _ = answer.send(self.sites());
-            }
-            Order::Suspend(site, until, answer) => {
-                self.suspend(site, until, Arc::from(OPERATOR));
-                let _ = answer.send(());
-            }
-            Order::Resume(site, answer) => {
-                self.resume(site);
-                let _ = answer.send(());
-            }
-            Order::BlockedBy(id, answer) => {
-                let why = self.scheduler.why(id, self.world.clock.now());
-                let _ = answer.send(why.iter().map(ToString::to_string).collect());
-            }
-            Order::OldestDue(answer) => {
-                let _ = answer.send(self.scheduler.oldest_due());
-            }
-            Order::Reload(answer) => {
-                let _ = answer.send(self.reload());
-            }
-            Order::Stop(within, answer) => self.stop(within, answer),
-        }
-    }
-
-    fn flush(&mut self, ids: Option<Vec<QueueId>>) -> u64 {
-        let (messages, selection) = match ids {
-            None => (self.scheduler.messages(), FlushSelection::All),
-            Some(mut ids) => {
-                ids.sort_unstable();
-                ids.dedup();
-                ids.retain(|&id| self.scheduler.knows(id));
-                (ids.len() as u64, FlushSelection::Ids(ids))
-            }
-        };
-        self.world.events.emit(Told::Flushed { messages });
-        self.tell(Event::Flush(selection));
-        messages
-    }
-
-    fn reload(&mut self) -> Routes {
-        let config = Arc::clone(&self.world.settings.load().config);
-        self.world.router.reload(route_settings(&config));
-        self.scheduler
-            .reset(&scheduler_settings(&config, self.seed));
-        self.tell(Event::Refresh);
-        let routes = routes_of(&config);
-        if routes == self.routes {
-            Routes::AsBefore
-        } else {
-            self.routes = routes;
-            Routes::Changed
-        }
-    }
-
-    fn stop(&mut self, within: Duration, answer: oneshot::Sender<()>) {
-        let until = Instant::now() + within;
-        if let Some(stopping) = &mut self.stopping {
-            stopping.until = stopping.until.min(until);
-            stopping.answers.push(answer);
-            return;
-        }
-        self.stopping = Some(Stopping {
-            until,
-            answers: vec![answer],
-        });
-        self.resolving.abort();
-        self.expiring.drop_backlog();
-        self.end_sessions();
-    }
 }
 
 /// Limits for a next hop of which nothing could be learned.
@@ -702,23 +439,9 @@ const ONE_AT_A_TIME: Limits = Limits {
     recipients_per_transaction: 1,
 };
 
-/// What decides which recipients share a next hop.
-fn routes_of(config: &relay_config::Config) -> String {
-    let routes: Vec<_> = config
-        .routes
-        .iter()
-        .map(|route| (&route.to, &route.name))
-        .collect();
-    format!("{routes:?}")
-}
-
 async fn until(wake: Option<Instant>) {
     match wake {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-fn after(now: Timestamp, how_long: Duration) -> Timestamp {
-    now.saturating_add(how_long).unwrap_or(Timestamp::MAX)
 }
