@@ -400,4 +400,19 @@ mod tests {
         memory.believe(&[host(587)]);
         assert_eq!([465, 587, 2525].map(|port| dead(&memory, port)), [1, 0, 0]);
     }
+
+    #[test]
+    fn a_host_that_refused_bdat_gets_another_chance_after_a_day() {
+        let memory = HostMemory::default();
+        let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+        assert_eq!(memory.chunking("mx.example", now), Chunking::WhereItPays);
+        memory.refused_chunks("mx.example", now);
+        let later = |hours| now + SignedDuration::from_hours(hours);
+        assert_eq!(memory.chunking("mx.example", later(23)), Chunking::Never);
+        assert_eq!(memory.chunking("mx2.example", now), Chunking::WhereItPays);
+        assert_eq!(
+            memory.chunking("mx.example", later(24)),
+            Chunking::WhereItPays
+        );
+    }
 }

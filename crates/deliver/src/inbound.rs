@@ -317,3 +317,77 @@ fn decided(reply: &Reply, one: &Recipient, settings: &Settings) -> Decision {
 fn kept_until(keep: Option<std::time::Duration>, now: Timestamp) -> Option<Timestamp> {
     now.checked_add(SignedDuration::try_from(keep?).ok()?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `failed list@r.example` and the like, as the report has it; what is told of `you@r.example`.
+    fn told(report: &[&str]) -> Vec<String> {
+        let one = |line: &&str| {
+            let (action, address) = line.split_once(' ').unwrap();
+            Recipient {
+                address: Mailbox::parse(address).unwrap(),
+                action: match action {
+                    "failed" => Told::Failed,
+                    _ => Told::Delivered,
+                },
+                status: relay_smtp::EnhancedStatus::permanent(1, 1),
+                diagnostic: None,
+            }
+        };
+        let recipients: Vec<Recipient> = report.iter().map(one).collect();
+        let went_to = ["You@r.example".to_owned(), "other@r.example".to_owned()];
+        let named = Mailbox::parse("you@r.example").unwrap();
+        let whom = Whom {
+            went_to: &went_to,
+            named: Some(&named),
+        };
+        about_ours(&recipients, &whom)
+            .iter()
+            .map(|one| format!("{:?} {}", one.action, one.address))
+            .collect()
+    }
+
+    #[test]
+    fn a_list_behind_the_named_address_has_failed_only_where_all_of_it_has() {
+        for (report, wanted) in [
+            (&["failed a@in.example"][..], "Failed You@r.example"),
+            (
+                &["failed a@in.example", "failed b@in.example"],
+                "Failed You@r.example",
+            ),
+            (
+                &["failed a@in.example", "delivered b@in.example"],
+                "Delivered You@r.example",
+            ),
+            // Who is named by itself is who is meant.
+            (
+                &["delivered a@in.example", "failed You@r.example"],
+                "Failed You@r.example",
+            ),
+            // Another recipient of the same message has a sender of its own.
+            (&["failed other@r.example"], "Failed You@r.example"),
+        ] {
+            assert_eq!(told(report), [wanted], "{report:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_name_only_those_count_who_were_sent_the_message() {
+        let went_to = ["you@r.example".to_owned(), "*@hidden.example".to_owned()];
+        let whom = Whom {
+            went_to: &went_to,
+            named: None,
+        };
+        for (address, known) in [
+            ("YOU@r.example", Some("you@r.example")),
+            ("x@hidden.example", Some("x@hidden.example")),
+            ("x@r.example", None),
+        ] {
+            let found = whom.known(&Mailbox::parse(address).unwrap());
+            assert_eq!(found.map(|one| one.to_string()).as_deref(), known);
+        }
+        assert_eq!(whom.only(), None, "it went to two");
+    }
+}
