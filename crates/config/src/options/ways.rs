@@ -177,7 +177,7 @@ pub(super) const ROWS: &[Row] = &[
         },
         Default::Otherwise("100"),
         "20",
-        "Messages in one session; then a new one is made.",
+        "Messages in one session; then a new one is made. One to many recipients counts as often as it is sent.",
     ),
     built(
         "limit[].recipients_per_transaction",
