@@ -1,5 +1,5 @@
 //! SELECT on the wire: as pairs of a query, as JSON in a command, and from there to the queue's
-//! [`Select`]. Who of the queue is meant is [`crate::choice`]'s part.
+//! [`Select`]. Who of the queue is meant is the part of `choice`.
 
 use jiff::{SignedDuration, Timestamp};
 use relay_queue::Select;
