@@ -42,6 +42,13 @@ pub(crate) struct Hops {
     next: HopRef,
 }
 
+impl Hop {
+    /// Where a job may go at once. After a reload the answer comes first: the site as it is has the old limits.
+    pub(crate) fn site_in_force(&self) -> Option<SiteRef> {
+        self.site.filter(|_| self.stale_at > 0)
+    }
+}
+
 impl Hops {
     pub(crate) fn find(&self, name: &NextHop) -> Option<HopRef> {
         self.numbers.get(name).copied()

@@ -385,7 +385,7 @@ impl Scheduler {
         let Some(entry) = self.hops.get_mut(hop) else {
             return;
         };
-        match entry.site {
+        match entry.site_in_force() {
             Some(site) => self.put_in_site(job, site),
             None => {
                 entry.unresolved.insert(job);

@@ -327,6 +327,28 @@ fn a_refresh_asks_again_and_loosens_limits() {
 }
 
 #[test]
+fn after_a_refresh_nothing_new_goes_by_the_limits_of_before() {
+    check(
+        100,
+        "
+        add 1 d.test
+        = resolve d.test
+        site d.test S connections=1
+        = open s1 S by d.test
+        ready s1
+        = assign s1 1
+        done s1 1 good
+        ready s1
+        refresh
+        add 2 d.test
+        = resolve d.test
+        ready s1
+        site d.test S connections=1
+        = assign s1 2",
+    );
+}
+
+#[test]
 fn a_site_without_any_session_gets_the_next_free_place() {
     check(
         2,
