@@ -67,15 +67,15 @@ fn too_many_connections_lower_the_concurrency_and_bounce_nothing() {
         submit(&relay, "app@sender.example", &[&to(n)]);
     }
     relay.relayctl(&["site", "resume", "rcpt.example"]);
-    let site = until("the site is slowed down", || {
+    // A session that the host has closed may still count here when the next is refused: then it takes one refusal more.
+    let site = until("the site is slowed down, to as many as are taken", || {
         let sites = relay.json(&["site", "list"]);
-        sites
+        let mut slowed = sites
             .into_iter()
-            .find(|site| site["site"] == "mx.rcpt.example" && !site["slow_until"].is_null())
+            .filter(|site| site["site"] == "mx.rcpt.example" && !site["slow_until"].is_null());
+        slowed.find(|site| site["connections"].as_u64().unwrap() <= 2)
     });
     assert_eq!(site["why"], "too-many-connections", "{site}");
-    let at_once = site["connections"].as_u64().unwrap();
-    assert!(at_once <= 2, "as many as were taken, at most: {site}");
     assert!(site["suspended_until"].is_null(), "it is not dead: {site}");
     until("all arrive", || {
         relay.relayctl(&["queue", "flush"]);
