@@ -19,13 +19,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("queue", &["smtp", "policy", "observe"]),
     ("suppression", &["smtp", "observe"]),
     ("route", &["smtp", "observe"]),
-    ("sts", &["route"]),
-    ("oauth", &["config", "route"]),
+    ("https", &["route"]),
+    ("sts", &["route", "https"]),
+    ("oauth", &["config", "https"]),
     (
         "doctor",
         &["smtp", "message", "config", "route", "sts", "deliver"],
     ),
-    ("tlsrpt", &["smtp", "message", "observe", "route", "sts"]),
+    ("tlsrpt", &["smtp", "message", "observe", "route", "https"]),
     (
         "submission",
         &[

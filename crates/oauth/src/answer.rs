@@ -146,7 +146,7 @@ mod tests {
     fn answer(status: u16, body: &str) -> Result<Granted, String> {
         read(&HttpAnswer {
             status,
-            body: body.as_bytes().to_vec(),
+            body: body.to_owned().into(),
         })
     }
 

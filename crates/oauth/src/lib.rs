@@ -8,5 +8,5 @@ mod http;
 mod kept;
 mod tokens;
 
-pub use http::{Asking, Endpoints, Http, HttpAnswer};
+pub use http::{Asking, Endpoints, HttpAnswer, HttpsEndpoints};
 pub use tokens::{NoToken, Tokens};

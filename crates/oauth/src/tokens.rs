@@ -194,7 +194,7 @@ mod tests {
                 match self.answers.lock().unwrap().pop_front() {
                     Some((status, body)) => Ok(HttpAnswer {
                         status,
-                        body: body.into_bytes(),
+                        body: body.into(),
                     }),
                     None => Err("connecting: refused".to_owned()),
                 }

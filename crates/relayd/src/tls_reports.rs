@@ -6,12 +6,12 @@ use relay_admin::TlsReports;
 use relay_admin::view::{TlsFailureView, TlsReportView};
 use relay_config::{Config, TlsRptUse};
 use relay_deliver::Delivery;
+use relay_https::Https;
 use relay_observe::{Clock, Event, Events};
 use relay_queue::{Arrival, NewMessage, Store};
 use relay_route::Resolver;
 use relay_smtp::envelope::{BodyType, Envelope, Recipient, RequireTls, Utf8};
 use relay_smtp::{QueueId, ReversePath};
-use relay_sts::Https;
 use relay_tlsrpt::report::Submitter;
 use relay_tlsrpt::{
     Days, HttpsPost, Letter, Outbox, Overview, Planned, Recorder, Reporter, Settings,

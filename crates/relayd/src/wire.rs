@@ -15,12 +15,13 @@ use relay_deliver::tls::TlsClient;
 use relay_deliver::trace::SharedWatchers;
 use relay_deliver::{Delivery, World};
 use relay_doctor::{Doctor, Internet};
-use relay_oauth::{Http, Tokens};
+use relay_https::Https;
+use relay_oauth::{HttpsEndpoints, Tokens};
 use relay_observe::{Clock, Event, Events, history};
 use relay_queue::{Message, Store};
 use relay_route::{AdBit, HickoryResolver, Resolver, Router};
 use relay_simulator::SimulatedNet;
-use relay_sts::{Https, HttpsFetch, Sts};
+use relay_sts::{HttpsFetch, Sts};
 use relay_submission::{Accepted, CameBack, Reports, Understood};
 use relay_suppression::{List, Suppressions};
 use tokio::task::JoinHandle;
@@ -381,9 +382,10 @@ fn tokens(
     resolver: Arc<dyn Resolver>,
     roots: rustls::RootCertStore,
 ) -> Result<Tokens, StartError> {
-    let http = Http::new(resolver, roots).map_err(StartError::System)?;
+    // The operator names these hosts: any address will do.
+    let https = Https::new(resolver, roots, |_| true).map_err(StartError::System)?;
     let dir = config.state.dir.join("oauth");
-    Ok(Tokens::new(Arc::new(http), Some(dir)))
+    Ok(Tokens::new(Arc::new(HttpsEndpoints::new(https)), Some(dir)))
 }
 
 async fn start_admin(

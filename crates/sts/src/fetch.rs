@@ -9,8 +9,8 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, Response, StatusCode, header};
+use relay_https::{Https, HttpsError, Scheme, Target};
 
-use crate::https::{Https, HttpsError};
 use crate::trouble::{Trouble, Why};
 
 /// Boxed, so that a reader can stand behind `Arc<dyn Fetch>`.
@@ -46,9 +46,12 @@ impl HttpsFetch {
             .header(header::ACCEPT, "text/plain")
             .body(Full::new(Bytes::new()))
             .map_err(|error| fetching(error.to_string()))?;
-        let exchange = self
-            .https
-            .exchange(&host, self.port, request, WITHIN, BYTES_MAX);
+        let target = Target {
+            host: &host,
+            port: self.port,
+            scheme: Scheme::Https,
+        };
+        let exchange = self.https.exchange(target, request, WITHIN, BYTES_MAX);
         let answer = exchange.await.map_err(|error| Trouble {
             why: match error {
                 HttpsError::Certificate(_) => Why::Certificate,

@@ -4,13 +4,11 @@
 
 mod disk;
 pub mod fetch;
-pub mod https;
 pub mod policy;
 mod store;
 mod trouble;
 
 pub use fetch::{Fetch, HttpsFetch};
-pub use https::{Https, HttpsError};
 pub use policy::{Mode, Policy};
 pub use store::{Found, Sts};
 pub use trouble::{Trouble, Why};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, header};
-use relay_sts::Https;
+use relay_https::{Https, Scheme, Target};
 
 use crate::record::Url;
 
@@ -44,9 +44,14 @@ impl HttpsPost {
             .header(header::CONTENT_TYPE, "application/tlsrpt+gzip")
             .body(Full::new(Bytes::from(gzip)))
             .map_err(|error| error.to_string())?;
+        let target = Target {
+            host,
+            port: *port,
+            scheme: Scheme::Https,
+        };
         let exchange = self
             .https
-            .exchange(host, *port, request, WITHIN, ANSWER_BYTES_MAX);
+            .exchange(target, request, WITHIN, ANSWER_BYTES_MAX);
         let answer = exchange.await.map_err(|error| error.words().to_owned())?;
         match answer.status().is_success() {
             true => Ok(()),

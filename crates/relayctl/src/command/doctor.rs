@@ -10,8 +10,9 @@ use relay_config::{Config, MtaStsUse, PrivateAddresses};
 use relay_deliver::dial::{TcpDialer, is_private};
 use relay_deliver::tls::{TlsClient, roots};
 use relay_doctor::{Blocklists, Doctor, Finding, Internet, Question};
+use relay_https::Https;
 use relay_route::Resolver;
-use relay_sts::{Https, HttpsFetch, Sts};
+use relay_sts::{HttpsFetch, Sts};
 
 use super::dkim::{configuration, domain, resolver};
 use super::findings;
