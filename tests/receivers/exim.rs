@@ -1,17 +1,15 @@
 //! Debian's Exim as a receiver. It cannot be installed beside Postfix, so `tests/run` unpacks it; it runs in a namespace in which its
 //! user exists. Needs root.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use relay_testkit::until;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 use crate::mailbox::{self, Arrived};
+use crate::namespace::{Contained, User, write_users};
 use crate::{Receiver, make_certificate, run};
 
 /// Where `tests/run` puts it.
@@ -19,34 +17,27 @@ const PROGRAM: &str = "/usr/local/lib/relayd-tests/exim4/usr/sbin/exim4";
 /// 127.0.0.5: `exim.example`, at most 3 connections, 10 messages in each, 5 recipients at a time, 20 KiB a message.
 const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 /// Debian's Exim asks for its user by name; the number is nobody's.
-const USER_ID: u32 = 64_123;
+const USER: User = User {
+    name: "Debian-exim",
+    number: 64_123,
+};
 
 /// A running Exim; ends when this is dropped.
 pub struct Exim {
+    _daemon: Contained,
     dir: TempDir,
-    daemon: Child,
 }
 
 impl Exim {
     pub fn start(port: u16) -> Exim {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         lay_out(dir.path(), port);
-        let script = format!(
-            "mount --bind {root}/passwd /etc/passwd && mount --bind {root}/group /etc/group && \
-             exec {PROGRAM} -C {root}/conf -bdf",
-            root = dir.path().display()
-        );
         assert!(Path::new(PROGRAM).exists(), "tests/run unpacks {PROGRAM}");
-        let mut daemon = Command::new("unshare");
-        let daemon = daemon.args(["--mount", "sh", "-c", &script]);
-        let daemon = daemon.process_group(0).stdin(Stdio::null());
-        let exim = Exim {
-            daemon: daemon.spawn().expect("unshare is part of every Debian"),
+        let script = format!("exec {PROGRAM} -C {}/conf -bdf", dir.path().display());
+        Exim {
+            _daemon: Contained::start(dir.path(), &script, HOST, port),
             dir,
-        };
-        let address = SocketAddr::from((HOST, port));
-        until("Exim listens", || TcpStream::connect(address).ok());
-        exim
+        }
     }
 }
 
@@ -65,11 +56,6 @@ impl Drop for Exim {
         if std::thread::panicking() {
             eprintln!("Exim's log:\n{}", self.log());
         }
-        let daemon = Pid::from_child(&self.daemon);
-        let _ = kill_process(daemon, Signal::TERM);
-        let _ = self.daemon.wait();
-        // Whoever still delivers.
-        let _ = kill_process_group(daemon, Signal::KILL);
     }
 }
 
@@ -82,24 +68,10 @@ fn lay_out(dir: &Path, port: u16) {
     }
     for name in ["spool", "log", "mail", "key.pem"] {
         run(Command::new("chown")
-            .arg(USER_ID.to_string())
+            .arg(USER.number.to_string())
             .arg(dir.join(name)));
     }
-    for (file, entry) in [
-        (
-            "passwd",
-            format!("{USER_ID}:{USER_ID}::/:/usr/sbin/nologin\n"),
-        ),
-        ("group", format!("{USER_ID}:\n")),
-    ] {
-        let known =
-            std::fs::read_to_string(Path::new("/etc").join(file)).expect("everybody reads it");
-        let others = known
-            .lines()
-            .filter(|line| !line.starts_with("Debian-exim:"));
-        let others: String = others.map(|line| format!("{line}\n")).collect();
-        std::fs::write(dir.join(file), format!("{others}Debian-exim:x:{entry}")).expect("ours");
-    }
+    write_users(dir, &[USER]);
     let conf = format!(
         "primary_hostname = mx.exim.example\n\
          exim_path = {PROGRAM}\n\

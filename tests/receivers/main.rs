@@ -5,6 +5,7 @@
 
 mod exim;
 mod mailbox;
+mod namespace;
 mod opensmtpd;
 mod postfix;
 
@@ -161,25 +162,7 @@ fn the_limits_of_an_exim_are_learned_and_all_mail_arrives_once() {
     let Some(scene) = Scene::start(Exim::start) else {
         return;
     };
-    const MESSAGES: usize = 100;
-    scene.submit(MESSAGES, "exim.example");
-    let many: Vec<String> = (0..12).map(|at| format!("many{at}@exim.example")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let mut client = Client::connect(scene.relay.submission);
-    client.submit("app@exim.example", &many, "Subject: many\n\nto all");
-    let large = format!("Subject: large\n\n{}", "0123456789\n".repeat(3000));
-    client.submit("app@exim.example", &["large@exim.example"], &large);
-    // And the report about the large one.
-    let arrived = scene.arrive(MESSAGES + many.len() + 1);
-    assert_each_once(&arrived);
-    let history = scene.history();
-    let bounced = history
-        .iter()
-        .filter(|(what, _)| what.starts_with("bounced"));
-    let bounced: Vec<_> = bounced
-        .map(|(what, count)| (what.as_str(), *count))
-        .collect();
-    assert_eq!(bounced, [("bounced message-too-big", 1)], "{history:?}");
+    let arrived = scene.all_but_the_large_one_arrive_once(100, "exim.example");
     assert!(
         arrived.iter().all(|mail| mail.text.contains("with esmtps")),
         "in clear"
@@ -198,25 +181,7 @@ fn the_limits_of_an_opensmtpd_are_learned_and_all_mail_arrives_once() {
     let Some(scene) = Scene::start(OpenSmtpd::start) else {
         return;
     };
-    const MESSAGES: usize = 60;
-    scene.submit(MESSAGES, "open.example");
-    let many: Vec<String> = (0..12).map(|at| format!("many{at}@open.example")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let mut client = Client::connect(scene.relay.submission);
-    client.submit("app@open.example", &many, "Subject: many\n\nto all");
-    let large = format!("Subject: large\n\n{}", "0123456789\n".repeat(3000));
-    client.submit("app@open.example", &["large@open.example"], &large);
-    // And the report about the large one.
-    let arrived = scene.arrive(MESSAGES + many.len() + 1);
-    assert_each_once(&arrived);
-    let history = scene.history();
-    let bounced = history
-        .iter()
-        .filter(|(what, _)| what.starts_with("bounced"));
-    let bounced: Vec<_> = bounced
-        .map(|(what, count)| (what.as_str(), *count))
-        .collect();
-    assert_eq!(bounced, [("bounced message-too-big", 1)], "{history:?}");
+    let arrived = scene.all_but_the_large_one_arrive_once(60, "open.example");
     let log = scene.receiver.log();
     // The TLS of Debian's 6.8 fails with its own OpenSSL: such a host gets its mail in clear.
     let encrypted = arrived.iter().all(|mail| mail.text.contains("with ESMTPS"));
@@ -237,6 +202,29 @@ struct Scene<R> {
 }
 
 impl<R: Receiver> Scene<R> {
+    /// So many messages to one recipient each, one to twelve, and one that is too large, of which a report comes back.
+    fn all_but_the_large_one_arrive_once(&self, messages: usize, domain: &str) -> Vec<Arrived> {
+        self.submit(messages, domain);
+        let many: Vec<String> = (0..12).map(|at| format!("many{at}@{domain}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let mut client = Client::connect(self.relay.submission);
+        let sender = format!("app@{domain}");
+        client.submit(&sender, &many, "Subject: many\n\nto all");
+        let large = format!("Subject: large\n\n{}", "0123456789\n".repeat(3000));
+        client.submit(&sender, &[&format!("large@{domain}")], &large);
+        let arrived = self.arrive(messages + many.len() + 1);
+        assert_each_once(&arrived);
+        let history = self.history();
+        let bounced = history
+            .iter()
+            .filter(|(what, _)| what.starts_with("bounced"));
+        let bounced: Vec<_> = bounced
+            .map(|(what, count)| (what.as_str(), *count))
+            .collect();
+        assert_eq!(bounced, [("bounced message-too-big", 1)], "{history:?}");
+        arrived
+    }
+
     /// None where the machine does not allow it: only root can start such a server.
     fn start(receiver: impl FnOnce(u16) -> R) -> Option<Scene<R>> {
         if !rustix::process::geteuid().is_root() {
