@@ -83,6 +83,13 @@ fn submit(relay: &Relay, from: &str, to: &[&str]) -> String {
     Client::connect(relay.submission).submit(from, to, MESSAGE)
 }
 
+/// A certificate that nobody vouches for: `cert.pem` and `key.pem` there.
+fn write_certificate(dir: &std::path::Path) {
+    let made = rcgen::generate_simple_self_signed(vec!["relay.test".to_owned()]).unwrap();
+    std::fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+}
+
 /// The text of a program's answer, for assertions.
 fn text(output: &std::process::Output) -> String {
     format!(

@@ -171,13 +171,7 @@ impl Scene {
             PolicyHost::start(at(10, https), &identities[5], of_sender),
         ];
         let files = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(vec!["relay.test".to_owned()]).unwrap();
-        std::fs::write(files.path().join("cert.pem"), made.cert.pem()).unwrap();
-        std::fs::write(
-            files.path().join("key.pem"),
-            made.signing_key.serialize_pem(),
-        )
-        .unwrap();
+        crate::write_certificate(files.path());
         Scene {
             port: network.port,
             network,

@@ -17,17 +17,12 @@ const LISTED: &str =
     "550 5.7.1 Service unavailable; client host is listed on the block list dnsbl.example.net";
 
 fn relay(network: &Network) -> Relay {
-    let settings = format!(
-        "hostname = \"relay.test\"\n\
-         [state]\ndir = \"DIR/state\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\ntrusted = [\"127.0.0.0/8\"]\n\
-         [dns]\nservers = [\"{}\"]\n\
-         [delivery]\nport = {}\nprivate_addresses = \"allowed\"\nsource_addresses = [\"127.0.0.51\", \"127.0.0.52\"]\nidle = \"100ms\"\n\
-         [admin]\nsocket = \"DIR/relayd.sock\"\n\
-         [log]\nformat = \"json\"\nlevel = \"debug\"\n{QUICK_RETRY}",
-        network.dns.address, network.port
-    );
-    Relay::start_with(env!("CARGO_BIN_EXE_relayd"), &settings)
+    Relay::start_delivering(
+        env!("CARGO_BIN_EXE_relayd"),
+        network,
+        "source_addresses = [\"127.0.0.51\", \"127.0.0.52\"]\nidle = \"100ms\"\n",
+        QUICK_RETRY,
+    )
 }
 
 #[test]

@@ -8,17 +8,12 @@ use crate::{QUICK_RETRY, network, submit, text};
 
 /// A relay with these tables; the sources' addresses are those of no host here.
 fn relay_with(network: &Network, more: &str) -> Relay {
-    let settings = format!(
-        "hostname = \"relay.test\"\n\
-         [state]\ndir = \"DIR/state\"\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\ntrusted = [\"127.0.0.0/8\"]\n\
-         [dns]\nservers = [\"{}\"]\n\
-         [delivery]\nport = {}\nprivate_addresses = \"allowed\"\nidle = \"100ms\"\n\
-         [admin]\nsocket = \"DIR/relayd.sock\"\n\
-         [log]\nformat = \"json\"\nlevel = \"debug\"\n{QUICK_RETRY}{more}",
-        network.dns.address, network.port
-    );
-    Relay::start_with(env!("CARGO_BIN_EXE_relayd"), &settings)
+    Relay::start_delivering(
+        env!("CARGO_BIN_EXE_relayd"),
+        network,
+        "idle = \"100ms\"\n",
+        &format!("{QUICK_RETRY}{more}"),
+    )
 }
 
 fn today() -> String {

@@ -23,13 +23,7 @@ fn smtplib_is_served_in_clear_with_starttls_and_with_auth() {
         Network::with_zone("rcpt.example MX 10 mx.rcpt.example\nmx.rcpt.example A 127.0.0.2");
     let mx = network.mx(2, "");
     let files = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(vec!["relay.test".to_owned()]).unwrap();
-    std::fs::write(files.path().join("cert.pem"), made.cert.pem()).unwrap();
-    std::fs::write(
-        files.path().join("key.pem"),
-        made.signing_key.serialize_pem(),
-    )
-    .unwrap();
+    crate::write_certificate(files.path());
     let hash = argon2::Argon2::default()
         .hash_password(b"correct horse")
         .unwrap()

@@ -44,18 +44,15 @@ impl Relay {
         Relay::start_at(program, network.dns.address, network.port, more)
     }
 
+    /// The same with more keys of `[delivery]`, too: whole lines.
+    pub fn start_delivering(program: &str, network: &Network, delivery: &str, more: &str) -> Relay {
+        let settings = settings(network.dns.address, network.port, delivery, more);
+        Relay::start_with(program, &settings)
+    }
+
     /// The same with any resolver.
     pub fn start_at(program: &str, resolver: SocketAddr, port: u16, more: &str) -> Relay {
-        let settings = format!(
-            "hostname = \"relay.test\"\n\
-             [state]\ndir = \"DIR/state\"\n\
-             [[listener]]\naddress = \"127.0.0.1:0\"\ntrusted = [\"127.0.0.0/8\"]\n\
-             [dns]\nservers = [\"{resolver}\"]\n\
-             [delivery]\nport = {port}\nprivate_addresses = \"allowed\"\n\
-             [admin]\nsocket = \"DIR/relayd.sock\"\n\
-             [log]\nformat = \"json\"\nlevel = \"debug\"\n{more}\n"
-        );
-        Relay::start_with(program, &settings)
+        Relay::start_with(program, &settings(resolver, port, "", more))
     }
 
     /// Starts with this whole configuration; `DIR` in it stands for the relay's directory.
@@ -313,4 +310,16 @@ fn listening_address(line: &str) -> Option<SocketAddr> {
         return None;
     }
     fields.get("address")?.as_str()?.parse().ok()
+}
+
+fn settings(resolver: SocketAddr, port: u16, delivery: &str, more: &str) -> String {
+    format!(
+        "hostname = \"relay.test\"\n\
+         [state]\ndir = \"DIR/state\"\n\
+         [[listener]]\naddress = \"127.0.0.1:0\"\ntrusted = [\"127.0.0.0/8\"]\n\
+         [dns]\nservers = [\"{resolver}\"]\n\
+         [delivery]\nport = {port}\nprivate_addresses = \"allowed\"\n{delivery}\
+         [admin]\nsocket = \"DIR/relayd.sock\"\n\
+         [log]\nformat = \"json\"\nlevel = \"debug\"\n{more}\n"
+    )
 }
